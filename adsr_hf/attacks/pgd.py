@@ -1,0 +1,200 @@
+"""Projected gradient descent: Madry et al., *Towards Deep Learning Models Resistant to Adversarial Attacks* (2018)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from adsr_hf.attacks.losses import ATTACK_LOSSES
+from adsr_hf.attacks.pixels import PIXEL_TOLERANCE
+from adsr_hf.attacks.threat import ThreatModel
+
+LogitsFunction = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What one attack found.
+
+    Attributes:
+        images: (B, C, H, W), float32, in [0, 1].
+        zero_gradient_share: scalar tensor in [0, 1]: share of input-gradient entries that were exactly zero, over all
+            steps. sign(0) = 0 moves nothing, so a high share means that the attack was blind (method.md, trap 5).
+    """
+
+    images: Tensor
+    zero_gradient_share: Tensor
+
+
+@dataclass(frozen=True)
+class PGD:
+    """Projected gradient ascent on a loss inside a threat model, for hard or soft targets.
+
+    Equation 1: x_{t+1} = project(x_t + step_size · ascent(∇_x loss(f(x_t), target))), ascent being the gradient's sign
+    for Linf and its unit vector for L2. The arithmetic on images is float32 whatever the model computes in.
+
+    Args:
+        threat: the allowed perturbations.
+        num_steps: gradient steps, at least 1.
+        step_size: length of one step in [0, 1] pixel units; ``None`` means 2.5 · epsilon / num_steps.
+        random_start: begin at a uniform point of the ball instead of the image itself.
+        restarts: independent runs, of which the worst is kept for each image; more than 1 needs ``random_start``.
+        loss: ``"cross_entropy"``, or ``"margin"`` (class indices only).
+        targeted: descend towards ``targets`` instead of away from them.
+        keep: ``"last"`` returns the last iterate of the worst restart, as training does; ``"worst"`` the worst of all
+            iterates, as evaluation should: with class indices a misclassified iterate is worse than any other.
+
+    Raises:
+        ValueError: when a field is outside what is allowed.
+    """
+
+    threat: ThreatModel
+    num_steps: int = 10
+    step_size: float | None = None
+    random_start: bool = True
+    restarts: int = 1
+    loss: str = "cross_entropy"
+    targeted: bool = False
+    keep: Literal["last", "worst"] = "last"
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps={self.num_steps} must be at least 1")
+        if self.step_size is not None and self.step_size <= 0:
+            raise ValueError(
+                f"step_size={self.step_size} must be positive; leave it out for 2.5 * epsilon / num_steps"
+            )
+        if self.restarts < 1:
+            raise ValueError(f"restarts={self.restarts} must be at least 1")
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError(f"restarts={self.restarts} needs random_start=True: without it every restart is the same")
+        if self.loss not in ATTACK_LOSSES:
+            raise ValueError(f"loss={self.loss!r} is unknown; choose one of {', '.join(ATTACK_LOSSES)}")
+        if self.keep not in ("last", "worst"):
+            raise ValueError(f"keep={self.keep!r} is unknown; choose 'last' or 'worst'")
+
+    @property
+    def resolved_step_size(self) -> float:
+        """The step that is taken: as given, or 2.5 · epsilon / num_steps (Madry et al., section 5)."""
+        return self.step_size if self.step_size is not None else 2.5 * self.threat.epsilon / self.num_steps
+
+    def attack(
+        self,
+        logits_fn: LogitsFunction,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Adversarial images, (B, C, H, W), float32, in [0, 1]; see :meth:`run`."""
+        return self.run(logits_fn, images, targets, generator=generator).images
+
+    def run(
+        self,
+        logits_fn: LogitsFunction,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> AttackResult:
+        """Attack a batch. No parameter's gradient is touched: only the input's is computed.
+
+        Args:
+            logits_fn: maps (B, C, H, W) float32 pixels in [0, 1] to (B, K) logits of any float dtype.
+            images: (B, C, H, W), float, in [0, 1].
+            targets: (B,) int64 class indices, or (B, K) float probabilities.
+            generator: source of the random starts; torch's global one when left out.
+
+        Raises:
+            ValueError: when images leave [0, 1] by more than 1e-3, or shapes do not fit.
+        """
+        _check_batch(images, targets)
+        with torch.inference_mode(False), torch.enable_grad():
+            images = images.detach().float().clone().clamp_(0, 1)
+            targets = targets.detach().clone()
+            worst: Tensor | None = None
+            worst_score: Tensor | None = None
+            zero_share = torch.zeros((), device=images.device)
+            for _ in range(self.restarts):
+                found, score, zeros = self._one_restart(logits_fn, images, targets, generator)
+                zero_share = zero_share + zeros / self.restarts
+                if worst is None or worst_score is None or score is None:
+                    worst, worst_score = found, score
+                else:
+                    better = score > worst_score
+                    worst = torch.where(better[:, None, None, None], found, worst)
+                    worst_score = torch.where(better, score, worst_score)
+        assert worst is not None
+        return AttackResult(images=worst.detach(), zero_gradient_share=zero_share)
+
+    def _one_restart(
+        self, logits_fn: LogitsFunction, images: Tensor, targets: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """One run: images, their score (B,) where a later choice needs it, and the share of zero gradients."""
+        current = self.threat.sample(images, generator) if self.random_start else images.clone()
+        best, best_score = current, torch.full((len(images),), -torch.inf, device=images.device)
+        zero_share = torch.zeros((), device=images.device)
+        for _ in range(self.num_steps):
+            current = current.detach().requires_grad_(True)
+            logits = logits_fn(current).float()
+            loss = self._objective(logits, targets)
+            (gradient,) = torch.autograd.grad(loss.sum(), current)
+            current = current.detach()
+            zero_share = zero_share + (gradient == 0).float().mean() / self.num_steps
+            if self.keep == "worst":
+                best, best_score = _keep_higher(best, best_score, current, self._score(logits, loss, targets))
+            step = self.threat.ascent_step(gradient, self.resolved_step_size)
+            current = self.threat.project(images, current + step)
+        if self.keep == "last" and self.restarts == 1:
+            return current, None, zero_share
+        with torch.no_grad():
+            logits = logits_fn(current).float()
+            score = self._score(logits, self._objective(logits, targets), targets)
+        if self.keep == "last":
+            return current, score, zero_share
+        best, best_score = _keep_higher(best, best_score, current, score)
+        return best, best_score, zero_share
+
+    def _objective(self, logits: Tensor, targets: Tensor) -> Tensor:
+        loss = ATTACK_LOSSES[self.loss](logits, targets)
+        return -loss if self.targeted else loss
+
+    def _score(self, logits: Tensor, objective: Tensor, targets: Tensor) -> Tensor:
+        """What decides which of two iterates is worse, shape (B,).
+
+        With class indices success comes first and the loss second; arctan keeps the loss's order inside (−π/2, π/2),
+        so that a success (+4) outranks any loss. Soft targets have no success: their loss decides alone.
+        """
+        score = objective.detach()
+        if targets.ndim == 2:
+            return score
+        hit = logits.detach().argmax(1) == targets
+        success = hit if self.targeted else ~hit
+        return torch.atan(score) + 4.0 * success
+
+
+def _keep_higher(best: Tensor, best_score: Tensor, current: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    higher = score > best_score
+    return torch.where(higher[:, None, None, None], current, best), torch.where(higher, score, best_score)
+
+
+def _check_batch(images: Tensor, targets: Tensor) -> None:
+    if images.ndim != 4:
+        raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}")
+    if targets.ndim not in (1, 2) or len(targets) != len(images):
+        raise ValueError(
+            f"targets must be (B,) class indices or (B, K) probabilities for B={len(images)} images, "
+            f"got shape {tuple(targets.shape)}"
+        )
+    if targets.ndim == 2 and not targets.is_floating_point():
+        raise ValueError(f"targets of shape {tuple(targets.shape)} must be float probabilities, got {targets.dtype}")
+    if targets.ndim == 1 and targets.dtype != torch.int64:
+        raise ValueError(f"targets of shape {tuple(targets.shape)} must be int64 class indices, got {targets.dtype}")
+    low, high = torch.stack(torch.aminmax(images)).tolist()
+    if not (low >= -PIXEL_TOLERANCE and high <= 1 + PIXEL_TOLERANCE):
+        raise ValueError(
+            f"images must be pixels in [0, 1], got values from {low:.3f} to {high:.3f}; "
+            "attack pixels, and normalise them inside logits_fn"
+        )

@@ -1,0 +1,141 @@
+"""Threat models: which perturbations an attacker may make, as one small value object."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Norm = Literal["Linf", "L2"]
+NORMS: tuple[str, ...] = get_args(Norm)
+
+_RADIUS = re.compile(r"^\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+)\s*)?$")
+
+
+def parse_radius(value: str | float) -> float:
+    """Read a radius written by a person: a number, or a fraction such as ``"8/255"``.
+
+    Raises:
+        ValueError: when the text is neither a number nor a fraction of two numbers.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = _RADIUS.match(value) if isinstance(value, str) else None
+    try:
+        if match is None:
+            raise ValueError
+        numerator, denominator = match.groups()
+        return float(numerator) / float(denominator or 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(
+            f"a radius must be a number such as 0.03 or a fraction such as 8/255, got {value!r}"
+        ) from None
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """An attacker who may move an image by at most ``epsilon`` in ``norm``, staying inside the pixel box [0, 1].
+
+    Args:
+        norm: ``"Linf"`` (largest change of any one value) or ``"L2"`` (Euclidean length of the whole change).
+        epsilon: the radius, in units of pixels scaled to [0, 1]; one grey level of an 8-bit image is 1/255.
+
+    Raises:
+        ValueError: for an unknown norm, a radius that is not finite or is negative, or an Linf radius above 1.
+    """
+
+    norm: Norm
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ValueError(f"norm={self.norm!r} is unknown; choose one of {', '.join(NORMS)}")
+        if not math.isfinite(self.epsilon) or self.epsilon < 0:
+            raise ValueError(
+                f"epsilon={self.epsilon} must be a finite number of at least 0; write it as a fraction, such as 8/255"
+            )
+        if self.norm == "Linf" and self.epsilon > 1:
+            raise ValueError(
+                f"epsilon={self.epsilon:g} is above 1, but pixels lie in [0, 1] and an Linf radius of 1 reaches every "
+                f"image; if you meant {self.epsilon:g} grey levels, write {self.epsilon:g}/255"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "ThreatModel":
+        """Read ``"Linf 8/255"`` or ``"L2 0.5"``.
+
+        Raises:
+            ValueError: when the text is not a norm followed by a radius, or either is not allowed.
+        """
+        parts = text.split(maxsplit=1)
+        if len(parts) != 2:
+            raise ValueError(f"a threat model is a norm and a radius, such as 'Linf 8/255' or 'L2 0.5', got {text!r}")
+        norm, radius = parts
+        return cls(norm=norm, epsilon=parse_radius(radius))  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        levels = self.epsilon * 255
+        if abs(levels - round(levels)) < 1e-6:
+            return f"{self.norm} {round(levels)}/255"
+        return f"{self.norm} {self.epsilon:g}"
+
+    def distance(self, images: Tensor, others: Tensor) -> Tensor:
+        """Distance of each pair of images in this norm, shape (B,), float32.
+
+        Args:
+            images, others: (B, C, H, W), float.
+        """
+        difference = (others.float() - images.float()).flatten(1)
+        return difference.abs().amax(1) if self.norm == "Linf" else difference.norm(dim=1)
+
+    def project(self, images: Tensor, perturbed: Tensor) -> Tensor:
+        """Nearest allowed image, first inside the ball around ``images``, then inside [0, 1].
+
+        The box holds ``images``, so that clipping to it never leaves the ball.
+
+        Args:
+            images: (B, C, H, W), float32, in [0, 1]: centres of the balls.
+            perturbed: (B, C, H, W), float32, anywhere.
+        """
+        if self.norm == "Linf":
+            inside = torch.minimum(torch.maximum(perturbed, images - self.epsilon), images + self.epsilon)
+            return inside.clamp(0, 1)
+        difference = perturbed - images
+        length = difference.flatten(1).norm(dim=1).clamp_min(torch.finfo(difference.dtype).tiny)
+        shrink = (self.epsilon / length).clamp_max(1.0)
+        return (images + difference * shrink[:, None, None, None]).clamp(0, 1)
+
+    def contains(self, images: Tensor, perturbed: Tensor, tolerance: float = 1e-6) -> Tensor:
+        """Whether each image is allowed: inside ball and box, up to ``tolerance``. Shape (B,), bool."""
+        flat = perturbed.flatten(1)
+        in_box = (flat.amin(1) >= -tolerance) & (flat.amax(1) <= 1 + tolerance)
+        return in_box & (self.distance(images, perturbed) <= self.epsilon + tolerance)
+
+    def sample(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A point drawn uniformly from the ball around each image, clipped to [0, 1]; drawn on the generator's device.
+
+        Args:
+            images: (B, C, H, W), float32, in [0, 1].
+        """
+        device = generator.device if generator is not None else images.device
+        if self.norm == "Linf":
+            noise = torch.rand(images.shape, generator=generator, device=device) * 2 - 1
+        else:
+            direction = torch.randn(images.shape, generator=generator, device=device)
+            dimension = images[0].numel()
+            radius = torch.rand(images.shape[0], generator=generator, device=device) ** (1 / dimension)
+            noise = direction * (radius / direction.flatten(1).norm(dim=1))[:, None, None, None]
+        return self.project(images, images + self.epsilon * noise.to(images.device))
+
+    def ascent_step(self, gradient: Tensor, step_size: float) -> Tensor:
+        """Steepest ascent of length ``step_size``: the sign of the gradient (Linf) or its unit vector (L2).
+
+        Args:
+            gradient: (B, C, H, W), float32.
+        """
+        if self.norm == "Linf":
+            return step_size * gradient.sign()
+        length = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
+        return step_size * gradient / length[:, None, None, None]
