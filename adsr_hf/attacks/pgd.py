@@ -1,5 +1,6 @@
 """Projected gradient descent: Madry et al., *Towards Deep Learning Models Resistant to Adversarial Attacks* (2018)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -20,8 +21,8 @@ class AttackResult:
 
     Attributes:
         images: (B, C, H, W), float32, in [0, 1].
-        zero_gradient_share: scalar tensor in [0, 1]: share of input-gradient entries that were exactly zero, over all
-            steps. sign(0) = 0 moves nothing, so a high share means that the attack was blind (method.md, trap 5).
+        zero_gradient_share: scalar tensor in [0, 1]: share of input-gradient entries that were exactly zero or NaN,
+            over all steps. The sign of either is 0 and moves nothing, so a high share means that the attack was blind.
     """
 
     images: Tensor
@@ -62,9 +63,9 @@ class PGD:
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise ValueError(f"num_steps={self.num_steps} must be at least 1")
-        if self.step_size is not None and self.step_size <= 0:
+        if self.step_size is not None and not 0 < self.step_size < math.inf:
             raise ValueError(
-                f"step_size={self.step_size} must be positive; leave it out for 2.5 * epsilon / num_steps"
+                f"step_size={self.step_size} must be positive and finite; leave it out for 2.5 * epsilon / num_steps"
             )
         if self.restarts < 1:
             raise ValueError(f"restarts={self.restarts} must be at least 1")
@@ -108,7 +109,8 @@ class PGD:
             generator: source of the random starts; torch's global one when left out.
 
         Raises:
-            ValueError: when images leave [0, 1] by more than 1e-3, or shapes do not fit.
+            ValueError: when images leave [0, 1] by more than 1e-3, a class index is negative, shapes or dtypes do not
+                fit, or the logits carry no gradient.
         """
         _check_batch(images, targets)
         with torch.inference_mode(False), torch.enable_grad():
@@ -123,28 +125,27 @@ class PGD:
                 if worst is None or worst_score is None or score is None:
                     worst, worst_score = found, score
                 else:
-                    better = score > worst_score
-                    worst = torch.where(better[:, None, None, None], found, worst)
-                    worst_score = torch.where(better, score, worst_score)
+                    worst, worst_score = _keep_worse(worst, worst_score, found, score)
         assert worst is not None
         return AttackResult(images=worst.detach(), zero_gradient_share=zero_share)
 
     def _one_restart(
         self, logits_fn: LogitsFunction, images: Tensor, targets: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """One run: images, their score (B,) where a later choice needs it, and the share of zero gradients."""
+        """One run: images, their score (B, 2) where a later choice needs it, and the share of zero gradients."""
         current = self.threat.sample(images, generator) if self.random_start else images.clone()
-        best, best_score = current, torch.full((len(images),), -torch.inf, device=images.device)
+        best, best_score = current, torch.full((len(images), 2), -torch.inf, device=images.device)
         zero_share = torch.zeros((), device=images.device)
         for _ in range(self.num_steps):
             current = current.detach().requires_grad_(True)
             logits = logits_fn(current).float()
+            _check_logits(logits, targets)
             loss = self._objective(logits, targets)
             (gradient,) = torch.autograd.grad(loss.sum(), current)
             current = current.detach()
-            zero_share = zero_share + (gradient == 0).float().mean() / self.num_steps
+            zero_share = zero_share + (~(gradient.abs() > 0)).float().mean() / self.num_steps
             if self.keep == "worst":
-                best, best_score = _keep_higher(best, best_score, current, self._score(logits, loss, targets))
+                best, best_score = _keep_worse(best, best_score, current, self._score(logits, loss, targets))
             step = self.threat.ascent_step(gradient, self.resolved_step_size)
             current = self.threat.project(images, current + step)
         if self.keep == "last" and self.restarts == 1:
@@ -154,7 +155,7 @@ class PGD:
             score = self._score(logits, self._objective(logits, targets), targets)
         if self.keep == "last":
             return current, score, zero_share
-        best, best_score = _keep_higher(best, best_score, current, score)
+        best, best_score = _keep_worse(best, best_score, current, score)
         return best, best_score, zero_share
 
     def _objective(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -162,27 +163,28 @@ class PGD:
         return -loss if self.targeted else loss
 
     def _score(self, logits: Tensor, objective: Tensor, targets: Tensor) -> Tensor:
-        """What decides which of two iterates is worse, shape (B,).
+        """What decides which of two iterates is worse, shape (B, 2): success first, and the objective second.
 
-        With class indices success comes first and the loss second; arctan keeps the loss's order inside (−π/2, π/2),
-        so that a success (+4) outranks any loss. Soft targets have no success: their loss decides alone.
+        Soft targets have no success: their objective decides alone.
         """
-        score = objective.detach()
+        objective = objective.detach()
         if targets.ndim == 2:
-            return score
-        hit = logits.detach().argmax(1) == targets
-        success = hit if self.targeted else ~hit
-        return torch.atan(score) + 4.0 * success
+            success = torch.zeros_like(objective)
+        else:
+            success = ((logits.detach().argmax(1) == targets) == self.targeted).to(objective.dtype)
+        return torch.stack([success, objective], dim=1)
 
 
-def _keep_higher(best: Tensor, best_score: Tensor, current: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
-    higher = score > best_score
-    return torch.where(higher[:, None, None, None], current, best), torch.where(higher, score, best_score)
+def _keep_worse(best: Tensor, best_score: Tensor, current: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    """For each image the one of higher success, and of higher objective where both succeed or both fail."""
+    (best_success, best_objective), (success, objective) = best_score.unbind(1), score.unbind(1)
+    worse = (success > best_success) | ((success == best_success) & (objective > best_objective))
+    return torch.where(worse[:, None, None, None], current, best), torch.where(worse[:, None], score, best_score)
 
 
 def _check_batch(images: Tensor, targets: Tensor) -> None:
-    if images.ndim != 4:
-        raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}")
+    if images.ndim != 4 or not images.numel():
+        raise ValueError(f"images must have shape (B, C, H, W) and at least one pixel, got {tuple(images.shape)}")
     if targets.ndim not in (1, 2) or len(targets) != len(images):
         raise ValueError(
             f"targets must be (B,) class indices or (B, K) probabilities for B={len(images)} images, "
@@ -192,9 +194,25 @@ def _check_batch(images: Tensor, targets: Tensor) -> None:
         raise ValueError(f"targets of shape {tuple(targets.shape)} must be float probabilities, got {targets.dtype}")
     if targets.ndim == 1 and targets.dtype != torch.int64:
         raise ValueError(f"targets of shape {tuple(targets.shape)} must be int64 class indices, got {targets.dtype}")
-    low, high = torch.stack(torch.aminmax(images)).tolist()
+    # One transfer for all three numbers: each would make the host wait for the accelerator.
+    low, high, lowest_target = torch.stack([*torch.aminmax(images.float()), targets.min().float()]).tolist()
+    if lowest_target < 0:
+        raise ValueError(
+            f"targets must not be negative, got {lowest_target:g}; leave unlabelled images (-100) out of the batch"
+        )
     if not (low >= -PIXEL_TOLERANCE and high <= 1 + PIXEL_TOLERANCE):
         raise ValueError(
             f"images must be pixels in [0, 1], got values from {low:.3f} to {high:.3f}; "
             "attack pixels, and normalise them inside logits_fn"
         )
+
+
+def _check_logits(logits: Tensor, targets: Tensor) -> None:
+    fits = logits.shape == targets.shape if targets.ndim == 2 else logits.shape[:-1] == targets.shape
+    if not fits:
+        raise ValueError(
+            f"logits_fn must return logits of shape (B, K) that fit targets of shape {tuple(targets.shape)}, "
+            f"got {tuple(logits.shape)}"
+        )
+    if not logits.requires_grad:
+        raise ValueError("logits_fn returned logits without a gradient; do not detach or use torch.no_grad inside it")

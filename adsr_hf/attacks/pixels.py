@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Rounding in float16 or bfloat16 pipelines stays below this; a wrong mean or standard deviation does not.
+# Rounding stays below this; a wrong mean or standard deviation does not.
 PIXEL_TOLERANCE = 1e-3
 
 
@@ -15,12 +15,12 @@ class PixelSpace:
     """The affine map of an image processor: ``pixel_values = (pixels * scale - mean) / std``, per channel.
 
     Args:
-        mean, std: one number for each channel.
+        mean, std: one number for each channel, or a single one for however many there are.
         scale: what a pixel of value 1 becomes before normalisation: 1 where the processor rescales by 1/255,
             255 where it does not rescale.
 
     Raises:
-        ValueError: when the lengths differ, or a standard deviation or the scale is not positive.
+        ValueError: when the lengths do not fit, or a standard deviation or the scale is not positive.
     """
 
     mean: tuple[float, ...]
@@ -28,9 +28,12 @@ class PixelSpace:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not self.mean:
-            raise ValueError(f"mean={self.mean} and std={self.std} must have one number for each channel")
-        if min(self.std) <= 0 or self.scale <= 0:
+        lengths = {len(self.mean), len(self.std)}
+        if 0 in lengths or len(lengths - {1}) > 1:
+            raise ValueError(
+                f"mean={self.mean} and std={self.std} must have one number for each channel, or a single one"
+            )
+        if not all(value > 0 for value in (*self.std, self.scale)):
             raise ValueError(f"std={self.std} and scale={self.scale} must be positive")
 
     @classmethod
@@ -46,14 +49,14 @@ class PixelSpace:
                 "pixel_values cannot be recovered; pass processing_class=AutoImageProcessor.from_pretrained(...), or "
                 "pixel_space=PixelSpace(mean, std) for inputs that were prepared in another way"
             )
-        rescales = getattr(processor, "do_rescale", True) is not False
+        rescales = getattr(processor, "do_rescale", True)
         factor = getattr(processor, "rescale_factor", None)
         scale = 255.0 * float(factor if factor is not None else 1 / 255) if rescales else 255.0
         mean, std = getattr(processor, "image_mean", None), getattr(processor, "image_std", None)
-        if getattr(processor, "do_normalize", True) is False or mean is None or std is None:
-            return cls(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), scale=scale)
+        if not getattr(processor, "do_normalize", True) or mean is None or std is None:
+            return cls(mean=(0.0,), std=(1.0,), scale=scale)
         means, stds = (
-            tuple(float(v) for v in (values if hasattr(values, "__len__") else [values] * 3)) for values in (mean, std)
+            tuple(float(v) for v in (values if hasattr(values, "__len__") else [values])) for values in (mean, std)
         )
         return cls(mean=means, std=stds, scale=scale)
 
@@ -61,7 +64,7 @@ class PixelSpace:
         return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None, None]
 
     def to_pixels(self, pixel_values: Tensor) -> Tensor:
-        """(B, C, H, W) normalised inputs, any float dtype, to (B, C, H, W) pixels, float32, unclipped."""
+        """(B, C, H, W) normalised inputs, any dtype, to (B, C, H, W) pixels, float32, unclipped."""
         std, mean = self._per_channel(self.std, pixel_values), self._per_channel(self.mean, pixel_values)
         return (pixel_values.float() * std + mean) / self.scale
 
@@ -71,19 +74,26 @@ class PixelSpace:
         return (pixels * self.scale - mean) / std
 
     def recover(self, pixel_values: Tensor) -> Tensor:
-        """Pixels behind a batch of normalised inputs, (B, C, H, W), float32, in [0, 1].
+        """Pixels behind a batch of normalised inputs of any dtype, (B, C, H, W), float32, in [0, 1].
 
         Raises:
-            ValueError: when they leave [0, 1] by more than 1e-3: the inputs were normalised in another way.
+            ValueError: when they leave [0, 1] by more than 1e-3 (5e-3 in bfloat16): the inputs were normalised in
+                another way.
         """
-        if pixel_values.ndim != 4 or pixel_values.shape[1] != len(self.mean):
+        channels = max(len(self.mean), len(self.std))
+        if pixel_values.ndim != 4 or channels not in (1, pixel_values.shape[1]):
+            expected = "C" if channels == 1 else channels
             raise ValueError(
-                f"pixel_values has shape {tuple(pixel_values.shape)}; expected (B, {len(self.mean)}, H, W), "
-                f"since the processor has mean={self.mean}"
+                f"pixel_values has shape {tuple(pixel_values.shape)}; expected (B, {expected}, H, W), "
+                f"since the processor has mean={self.mean} and std={self.std}"
             )
         pixels = self.to_pixels(pixel_values)
         low, high = torch.stack(torch.aminmax(pixels)).tolist()
-        if not (low >= -PIXEL_TOLERANCE and high <= 1 + PIXEL_TOLERANCE):
+        tolerance = PIXEL_TOLERANCE
+        if pixel_values.is_floating_point():
+            # A pixel's terms, |pixel_values| * std / scale, are at most 1, so that half an eps bounds their rounding.
+            tolerance += torch.finfo(pixel_values.dtype).eps / 2
+        if not (low >= -tolerance and high <= 1 + tolerance):
             raise ValueError(
                 f"pixel_values do not match the processor's normalisation: with mean={self.mean}, std={self.std} and "
                 f"scale={self.scale:g} they stand for pixels from {low:.3f} to {high:.3f}, which must lie in [0, 1]. "

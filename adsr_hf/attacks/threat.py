@@ -76,10 +76,11 @@ class ThreatModel:
         return cls(norm=norm, epsilon=parse_radius(radius))  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        levels = self.epsilon * 255
-        if abs(levels - round(levels)) < 1e-6:
-            return f"{self.norm} {round(levels)}/255"
-        return f"{self.norm} {self.epsilon:g}"
+        """Text that :meth:`parse` reads back to the same radius, as n/255 where that is exact and shorter."""
+        levels = round(self.epsilon * 255)
+        number, fraction = repr(float(self.epsilon)).removesuffix(".0"), f"{levels}/255"
+        exact = levels / 255 == self.epsilon
+        return f"{self.norm} {fraction if exact and len(fraction) < len(number) else number}"
 
     def distance(self, images: Tensor, others: Tensor) -> Tensor:
         """Distance of each pair of images in this norm, shape (B,), float32.
@@ -91,21 +92,20 @@ class ThreatModel:
         return difference.abs().amax(1) if self.norm == "Linf" else difference.norm(dim=1)
 
     def project(self, images: Tensor, perturbed: Tensor) -> Tensor:
-        """Nearest allowed image, first inside the ball around ``images``, then inside [0, 1].
+        """The nearest point of the ball around ``images``, then clipped to [0, 1].
 
-        The box holds ``images``, so that clipping to it never leaves the ball.
+        The box holds ``images``, so that clipping to it never leaves the ball. Allowed images come back unchanged.
 
         Args:
             images: (B, C, H, W), float32, in [0, 1]: centres of the balls.
-            perturbed: (B, C, H, W), float32, anywhere.
+            perturbed: (B, C, H, W), float32, finite, anywhere.
         """
         if self.norm == "Linf":
             inside = torch.minimum(torch.maximum(perturbed, images - self.epsilon), images + self.epsilon)
             return inside.clamp(0, 1)
-        difference = perturbed - images
-        length = difference.flatten(1).norm(dim=1).clamp_min(torch.finfo(difference.dtype).tiny)
-        shrink = (self.epsilon / length).clamp_max(1.0)
-        return (images + difference * shrink[:, None, None, None]).clamp(0, 1)
+        length, direction = _polar(perturbed - images)
+        outside = (length > self.epsilon)[:, None, None, None]
+        return torch.where(outside, images + self.epsilon * direction, perturbed).clamp(0, 1)
 
     def contains(self, images: Tensor, perturbed: Tensor, tolerance: float = 1e-6) -> Tensor:
         """Whether each image is allowed: inside ball and box, up to ``tolerance``. Shape (B,), bool."""
@@ -123,10 +123,10 @@ class ThreatModel:
         if self.norm == "Linf":
             noise = torch.rand(images.shape, generator=generator, device=device) * 2 - 1
         else:
-            direction = torch.randn(images.shape, generator=generator, device=device)
+            _, direction = _polar(torch.randn(images.shape, generator=generator, device=device))
             dimension = images[0].numel()
             radius = torch.rand(images.shape[0], generator=generator, device=device) ** (1 / dimension)
-            noise = direction * (radius / direction.flatten(1).norm(dim=1))[:, None, None, None]
+            noise = direction * radius[:, None, None, None]
         return self.project(images, images + self.epsilon * noise.to(images.device))
 
     def ascent_step(self, gradient: Tensor, step_size: float) -> Tensor:
@@ -137,5 +137,15 @@ class ThreatModel:
         """
         if self.norm == "Linf":
             return step_size * gradient.sign()
-        length = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
-        return step_size * gradient / length[:, None, None, None]
+        _, direction = _polar(gradient)
+        return step_size * direction
+
+
+def _polar(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Euclidean length (B,) and unit vector (B, C, H, W) of each image; the unit vector of zero is zero."""
+    tiny = torch.finfo(vectors.dtype).tiny
+    # Gradients of a confident model are near 1e-25, whose square is 0 in float32: bring the largest entry to 1 first.
+    largest = vectors.flatten(1).abs().amax(1).clamp_min(tiny)
+    scaled = vectors / largest[:, None, None, None]
+    length = scaled.flatten(1).norm(dim=1)
+    return largest * length, scaled / length.clamp_min(tiny)[:, None, None, None]

@@ -1,0 +1,24 @@
+"""Images from any source to the data sets that Trainer reads. Nothing heavy is imported before it is used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from adsr_hf.data.arguments import DataArguments
+
+if TYPE_CHECKING:
+    from adsr_hf.data.dataset import ImageClassificationDataset
+    from adsr_hf.data.loading import ImageData, load_image_data
+
+_HOMES = {
+    "ImageClassificationDataset": "adsr_hf.data.dataset",
+    "ImageData": "adsr_hf.data.loading",
+    "load_image_data": "adsr_hf.data.loading",
+}
+
+__all__ = ["DataArguments", "ImageClassificationDataset", "ImageData", "load_image_data"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,30 @@
+"""`evaluate` metrics, which work offline: by class, or by ``evaluate.load`` with the path of one of these folders.
+
+Imported on first use, since `evaluate` and torch take seconds to load.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adsr_hf.metrics.expected_calibration_error.expected_calibration_error import ExpectedCalibrationError
+    from adsr_hf.metrics.flip_rate.flip_rate import FlipRate
+    from adsr_hf.metrics.robust_accuracy.robust_accuracy import RobustAccuracy
+
+__all__ = ["ExpectedCalibrationError", "FlipRate", "RobustAccuracy"]
+
+_MODULES = {
+    "ExpectedCalibrationError": "adsr_hf.metrics.expected_calibration_error.expected_calibration_error",
+    "FlipRate": "adsr_hf.metrics.flip_rate.flip_rate",
+    "RobustAccuracy": "adsr_hf.metrics.robust_accuracy.robust_accuracy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

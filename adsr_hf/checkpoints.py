@@ -1,0 +1,171 @@
+"""Checkpoints that are whole or refused, and that give back exactly the weights that were saved."""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+MANIFEST_FILE = "manifest.json"
+TEACHER_FILE = "teacher.safetensors"
+STUDENT_FILE = "student.safetensors"
+RUN_FILE = "adsr_run.json"
+
+_CHECKPOINT_FOLDER = re.compile(r"^checkpoint-(\d+)$")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used: cut short, damaged, or made by another run."""
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that the file is either the old or the whole new one, at any instant."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_manifest(checkpoint: Path) -> None:
+    """Seal a checkpoint with every file's size and sha256. Written last: a folder without one is unfinished."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
+    entries = {
+        path.relative_to(checkpoint).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in files
+    }
+    write_json(checkpoint / MANIFEST_FILE, {"schema_version": 1, "files": entries})
+
+
+def verify_checkpoint(checkpoint: Path) -> None:
+    """Check a checkpoint against its manifest.
+
+    Raises:
+        CheckpointError: when it is unfinished, or a file is missing, cut short or changed.
+    """
+    manifest = checkpoint / MANIFEST_FILE
+    if not manifest.is_file():
+        raise CheckpointError(
+            f"checkpoint {checkpoint} has no {MANIFEST_FILE}: it was not finished, or not written by adsr_hf; "
+            "continue from an earlier one with resume_from_checkpoint=<its path>"
+        )
+    for name, expected in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+        path = checkpoint / name
+        size = path.stat().st_size if path.is_file() else None
+        if size != expected["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes instead of {expected['bytes']}"
+            raise CheckpointError(_damaged(checkpoint, f"{name} {found}"))
+        if _sha256(path) != expected["sha256"]:
+            raise CheckpointError(_damaged(checkpoint, f"{name} has another sha256 than when it was written"))
+
+
+def checkpoint_folders(output_dir: Path) -> list[Path]:
+    """Folders ``checkpoint-N`` of a run, oldest step first."""
+    if not output_dir.is_dir():
+        return []
+    found = [path for path in output_dir.iterdir() if path.is_dir() and _CHECKPOINT_FOLDER.match(path.name)]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def load_weights(model: nn.Module, checkpoint: Path) -> None:
+    """Load ``model.safetensors`` (or its shards) of a checkpoint into ``model``, exactly.
+
+    ``save_pretrained`` writes the names of the published format, which for ViT and others differ from the module's
+    own, so that a plain ``load_state_dict`` skips them with a mere warning. ``from_pretrained`` knows the conversion.
+
+    Raises:
+        CheckpointError: when a weight is missing, unexpected, of another shape, or the file is damaged.
+    """
+    if not isinstance(model, PreTrainedModel):
+        raise CheckpointError(
+            f"{type(model).__name__} is not a PreTrainedModel, so {checkpoint} cannot be loaded into it safely"
+        )
+    try:
+        restored, report = type(model).from_pretrained(checkpoint, output_loading_info=True, local_files_only=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(_damaged(checkpoint, str(error))) from error
+    problems = {kind: sorted(map(str, keys)) for kind, keys in report.items() if keys and kind != "error_msgs"}
+    if problems or report.get("error_msgs"):
+        raise CheckpointError(f"checkpoint {checkpoint} does not fit {type(model).__name__}: {problems or report}")
+    model.load_state_dict(restored.state_dict(), strict=True)
+
+
+def save_tensors(path: Path, state: dict[str, Tensor]) -> None:
+    """Save raw tensors under a module's own names."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Load tensors written by :func:`save_tensors`.
+
+    Raises:
+        CheckpointError: when the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"checkpoint {path.parent} has no {path.name}, which this run needs to continue; it was saved with "
+            "save_only_model=True or by a run with other settings. Start a new run from its model.safetensors instead"
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(_damaged(path.parent, f"{path.name}: {error}")) from error
+
+
+def check_same_run(checkpoint: Path, settings: dict[str, Any]) -> None:
+    """Refuse to continue a run under other settings of the method, which would mix two experiments silently.
+
+    Raises:
+        CheckpointError: naming each setting that differs, with both values.
+    """
+    path = checkpoint / RUN_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"checkpoint {checkpoint} has no {RUN_FILE}: it was not written by ADSRTrainer. To start from its "
+            "weights, load the model with from_pretrained and train without resume_from_checkpoint"
+        )
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    differing = [
+        f"{name} was {saved.get(name)!r} and is now {value!r}"
+        for name, value in settings.items()
+        if saved.get(name) != value
+    ]
+    if differing:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} belongs to a run with other settings: {'; '.join(differing)}. Set them back, or "
+            "start a new run in another output_dir"
+        )
+
+
+def check_finite(model: nn.Module, step: int) -> None:
+    """Refuse to save weights that training has destroyed.
+
+    Raises:
+        FloatingPointError: when a parameter holds NaN or infinity.
+    """
+    sums = torch.stack([parameter.detach().float().sum() for parameter in model.parameters()])
+    if not torch.isfinite(sums).all():
+        raise FloatingPointError(
+            f"the weights hold NaN or infinity at step {step}; nothing was saved, earlier checkpoints are untouched. "
+            "Lower learning_rate, or set max_grad_norm=1.0"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damaged(checkpoint: Path, detail: str) -> str:
+    return (
+        f"checkpoint {checkpoint} is damaged: {detail}. Continue from an earlier checkpoint with "
+        "resume_from_checkpoint=<its path>, or start again in another output_dir"
+    )

@@ -1,0 +1,104 @@
+"""ADSRConfig: TrainingArguments with the method's knobs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from adsr_hf.attacks import PGD, ThreatModel
+from adsr_hf.method_arguments import MethodArguments
+
+
+@dataclass
+class ADSRConfig(MethodArguments, TrainingArguments):
+    """Settings of :class:`adsr_hf.ADSRTrainer`: every field of ``transformers.TrainingArguments``, and the method's.
+
+    Two of Trainer's defaults differ, and one is filled in otherwise: ``remove_unused_columns=False`` (a transform that
+    reads the image column needs it), ``metric_for_best_model`` defaults to the published weights' robust accuracy, and
+    for calibration errors ``greater_is_better`` is False. ``label_smoothing_factor`` smooths the labels of the
+    baselines 'clean' and 'pgd_at'.
+
+    The Hub token is never written: a pickled or copied config carries none, so log in or set the usual environment
+    variable instead when you copy a config.
+
+    Raises:
+        ValueError: naming the field, its value, what is allowed and a way out.
+    """
+
+    remove_unused_columns: bool | None = field(
+        default=False, metadata={"help": "Drop columns that the model does not take. Off: transforms read the image."}
+    )
+
+    metric_for_best_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "Figure that chooses the best checkpoint: robust_accuracy (the default; teacher_robust_accuracy "
+            "where the teacher is published), accuracy, ece, robust_ece, loss, or one of your own compute_metrics."
+        },
+    )
+    greater_is_better: bool | None = field(
+        default=None, metadata={"help": "Default: True unless the figure's name ends with loss or ece."}
+    )
+
+    def __post_init__(self) -> None:
+        self.check_method()
+        chooses_best = self.load_best_model_at_end or self.save_strategy == "best"
+        if chooses_best and self.metric_for_best_model is None and self.eval_attack_steps > 0:
+            prefix = "teacher_" if self.publish == "teacher" and self.evaluate_weights != "student" else ""
+            self.metric_for_best_model = f"{prefix}robust_accuracy"
+        if self.greater_is_better is None and (self.metric_for_best_model or "").endswith("ece"):
+            self.greater_is_better = False
+        super().__post_init__()
+        self._check_training()
+
+    def _check_training(self) -> None:
+        if self.fp16 and (self.use_cpu or not torch.accelerator.is_available()):
+            raise ValueError("fp16=True on a CPU would silently train in float32; use bf16=True, or a GPU")
+        if self.method == "adsr" and self.label_smoothing_factor != 0:
+            raise ValueError(
+                f"label_smoothing_factor={self.label_smoothing_factor} does not go with method='adsr', whose labels "
+                "the teacher softens; set it to 0, or train the baseline with method='pgd_at'"
+            )
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(f"label_smoothing_factor={self.label_smoothing_factor} must lie in [0, 1)")
+        if self.batch_eval_metrics:
+            raise ValueError(
+                "batch_eval_metrics=True is not supported: robust figures are computed over the whole evaluation set; "
+                "set it to False"
+            )
+        if self.save_only_model and self.load_best_model_at_end and self.keeps_teacher:
+            raise ValueError(
+                "save_only_model=True saves no teacher, so load_best_model_at_end=True could not restore it; set one "
+                "of them to False"
+            )
+        # The older of the two names, which every supported version fills in (transformers 5.20 knows no other).
+        if (self.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise ValueError(
+                "use_reentrant=True in the activation checkpointing settings breaks the attack, which differentiates "
+                "with respect to its input; set it to False"
+            )
+
+    @property
+    def threat(self) -> ThreatModel:
+        """What the attacker may do, in training and in evaluation."""
+        return ThreatModel(self.norm, float(self.epsilon))
+
+    @property
+    def training_attack(self) -> PGD:
+        """The attack on training images."""
+        return PGD(
+            self.threat,
+            num_steps=self.attack_steps,
+            step_size=self.attack_step_size,
+            random_start=self.attack_random_start,
+        )
+
+    @property
+    def evaluation_attack(self) -> PGD:
+        """The attack of ``trainer.evaluate()``; it keeps the worst iterate of all restarts."""
+        return PGD(self.threat, num_steps=self.eval_attack_steps, restarts=self.eval_attack_restarts, keep="worst")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the Hub token: training_args.bin is pickled, and uploaded."""
+        return self.__dict__ | {"hub_token": None}

@@ -1,0 +1,120 @@
+"""Finding the images and the classes in a table, whatever its columns are called and however classes are written."""
+
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Image
+
+from adsr_hf.data.arguments import DataArguments
+from adsr_hf.data.splits import quote_some
+
+_IMAGE_NAMES = ("image", "img", "images", "picture", "photo")
+_LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
+
+
+def find_columns(dataset: Dataset, arguments: DataArguments) -> tuple[str, str]:
+    """Names of the image column and the label column.
+
+    Raises:
+        ValueError: when a column that was asked for is missing, none fits, or several do.
+    """
+    image = _find(dataset, arguments, "image_column", Image, _IMAGE_NAMES)
+    return image, _find(dataset, arguments, "label_column", ClassLabel, _LABEL_NAMES)
+
+
+def _find(
+    dataset: Dataset, arguments: DataArguments, field: str, feature_type: type, usual_names: tuple[str, ...]
+) -> str:
+    columns, wanted = dataset.column_names, getattr(arguments, field)
+    kind = field.split("_")[0]
+    listing = f"the columns of dataset={arguments.dataset!r} are: {', '.join(columns)}"
+    if wanted is not None:
+        if wanted not in columns:
+            raise ValueError(f"{field}={wanted!r} is no column; {listing}. Set {field} to one of them")
+        return wanted
+    typed = [name for name in columns if isinstance(dataset.features[name], feature_type)]
+    if len(typed) == 1:
+        return typed[0]
+    for name in usual_names:
+        if name in (typed or columns):
+            return name
+    if typed:
+        raise ValueError(f"several columns hold {kind}s: {quote_some(typed)}. Choose one with {field}")
+    raise ValueError(f"no {kind} column was found; {listing}. Name the right one with {field}")
+
+
+def read_labels(splits: dict[str, Dataset], column: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Class indices of each split, (N,) int64, and the names of the classes.
+
+    Names are a ClassLabel's own, else the sorted distinct values of all splits: text as it is, 7 as ``"7"``.
+
+    Raises:
+        ValueError: when a row has no label (named by split and row), or labels are neither text nor whole numbers.
+    """
+    values = {name: split[column][:] for name, split in splits.items()}
+    for name, split_values in values.items():
+        for row, value in enumerate(split_values):
+            _check_label(value, f"{name}[{row}]", column)
+    feature = next(iter(splits.values())).features[column]
+    if isinstance(feature, ClassLabel) and feature.names:
+        names = list(feature.names)
+        _check_range(values, len(names), column)
+        return {name: np.asarray(split_values, dtype=np.int64) for name, split_values in values.items()}, names
+    distinct = set().union(*values.values())
+    if len({type(value) for value in distinct}) > 1:
+        raise ValueError(f"label_column={column!r} mixes text and numbers; write every class in the same way")
+    ordered = sorted(distinct)
+    index = {value: position for position, value in enumerate(ordered)}
+    return {
+        name: np.asarray([index[value] for value in split_values], dtype=np.int64)
+        for name, split_values in values.items()
+    }, [str(value) for value in ordered]
+
+
+def _check_label(value: Any, row: str, column: str) -> None:
+    if value is None or value == "" or (isinstance(value, int | float) and value < 0):
+        raise ValueError(
+            f"row {row} has no label: label_column={column!r} holds {value!r} there, and a data set without labels "
+            "cannot be learned from or measured on; remove such rows, or choose other splits with train_split, "
+            "validation_split and test_split"
+        )
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ValueError(
+            f"row {row} has the label {value!r} in label_column={column!r}; a label must be one class, as a name or a "
+            "whole number. Name another column, or convert this one"
+        )
+
+
+def _check_range(values: dict[str, list[int]], num_classes: int, column: str) -> None:
+    for name, split_values in values.items():
+        for row, value in enumerate(split_values):
+            if value >= num_classes:
+                raise ValueError(
+                    f"row {name}[{row}] has label {value} in label_column={column!r}, which names {num_classes} "
+                    f"classes (0 … {num_classes - 1}); correct the label or the list of names"
+                )
+
+
+def check_classes(labels: np.ndarray, class_names: list[str], split: str) -> None:
+    """Stop when a split is empty or lacks a class: accuracy over other classes than were trained misleads.
+
+    Args:
+        labels: (N,) int64 class indices of the split.
+
+    Raises:
+        ValueError: names the split and the classes.
+    """
+    if len(labels) == 0:
+        raise ValueError(f"split {split!r} is empty; choose another split, or add images to it")
+    if len(class_names) < 2:
+        raise ValueError(
+            f"there is one class only ({quote_some(class_names)}), and a classifier needs at least 2; a folder of "
+            "images needs one sub-folder for each class"
+        )
+    counts = np.bincount(labels, minlength=len(class_names))
+    missing = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+    if missing:
+        raise ValueError(
+            f"split {split!r} has no image of class {quote_some(missing)}, of {len(class_names)} classes; add images "
+            "of it, or remove it from the other splits and from the list of names"
+        )

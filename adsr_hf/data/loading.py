@@ -1,0 +1,104 @@
+"""From data arguments and an image processor to the data sets of a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adsr_hf.attacks.pixels import PixelSpace
+from adsr_hf.data.arguments import DataArguments
+from adsr_hf.data.augmentation import CropAndFlip
+from adsr_hf.data.columns import check_classes
+from adsr_hf.data.dataset import ImageClassificationDataset
+from adsr_hf.data.images import ConversionCounts
+from adsr_hf.data.preparation import PreparedSplit, check_same_size, prepare_split
+from adsr_hf.data.sources import load_splits
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """The data sets of a run.
+
+    Attributes:
+        train: augmented as the arguments say.
+        validation, test: not augmented; None = there is none.
+        class_names: name of each class index.
+        summary: sizes, classes, conversions and skipped images, in one line.
+        notes: what was decided on the way, and each skipped image, one sentence each.
+    """
+
+    train: ImageClassificationDataset
+    validation: ImageClassificationDataset | None
+    test: ImageClassificationDataset | None
+    class_names: list[str]
+    summary: str
+    notes: list[str]
+
+
+def load_image_data(arguments: DataArguments, processor: Any, *, seed: int, show_progress: bool = True) -> ImageData:
+    """Read, split, decode and check the images of a run.
+
+    Args:
+        processor: a Hugging Face image processor, which is followed as it is.
+        seed: key of the train augmentation, together with epoch and index.
+
+    Raises:
+        ValueError: for data that cannot be learned from, or a processor that attacks cannot be used with.
+        ImportError: for the digits without scikit-learn.
+    """
+    splits = load_splits(arguments)
+    tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    prepared = {
+        name: prepare_split(
+            table,
+            image_column=splits.image_column,
+            label_column=splits.label_column,
+            processor=processor,
+            name=name,
+            skip_broken_images=arguments.skip_broken_images,
+            cache_gigabytes=arguments.cache_gigabytes,
+            show_progress=show_progress,
+        )
+        for name, table in tables.items()
+        if table is not None
+    }
+    train_shape = prepared["train"].store.image_shape
+    for name, split in prepared.items():
+        check_same_size(train_shape, "train", split.store.image_shape, name)
+        if split.skipped:
+            check_classes(split.labels.numpy(), splits.class_names, name)
+    pixel_space = PixelSpace.from_processor(processor)
+    augmented = arguments.crop_padding > 0 or arguments.horizontal_flip
+    augmentation = CropAndFlip(arguments.crop_padding, arguments.horizontal_flip) if augmented else None
+    datasets = {
+        name: ImageClassificationDataset(
+            split.store,
+            split.labels,
+            pixel_space=pixel_space,
+            class_names=splits.class_names,
+            augmentation=augmentation if name == "train" else None,
+            seed=seed,
+        )
+        for name, split in prepared.items()
+    }
+    return ImageData(
+        train=datasets["train"],
+        validation=datasets.get("validation"),
+        test=datasets.get("test"),
+        class_names=splits.class_names,
+        summary=_summary(arguments, prepared, len(splits.class_names)),
+        notes=splits.notes + [f"skipped: {reason}" for split in prepared.values() for reason in split.skipped],
+    )
+
+
+def _summary(arguments: DataArguments, prepared: dict[str, PreparedSplit], num_classes: int) -> str:
+    sizes = " / ".join(f"{len(split.store):,} {name}" for name, split in prepared.items())
+    _, height, width = prepared["train"].store.image_shape
+    parts = [f"{Path(arguments.dataset).name}: {sizes} images, {num_classes} classes, {width}×{height} px"]
+    counts = ConversionCounts()
+    for split in prepared.values():
+        counts.update(split.counts)
+    if converted := counts.summary():
+        parts.append(converted)
+    if skipped := sum(len(split.skipped) for split in prepared.values()):
+        parts.append(f"{skipped} broken image{'s' if skipped > 1 else ''} skipped")
+    return "; ".join(parts)

@@ -1,0 +1,275 @@
+"""How well a classifier's confidence matches how often it is right.
+
+Every function takes tensors on any device, computes on the CPU in float64 and returns plain Python numbers.
+Confidence is the highest probability of a row, and the prediction is where it stands.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Binning = Literal["equal_width", "equal_mass"]
+BINNINGS: tuple[str, ...] = get_args(Binning)
+
+# A float32 or float16 softmax sums to 1 within this; logits and independent sigmoids do not.
+ROW_SUM_TOLERANCE = 1e-3
+
+# fit_temperature stays inside; sensible classifiers lie well between (method.md, section 6: about 0.26 to 2.5).
+TEMPERATURE_BOUNDS = (0.01, 100.0)
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The images whose confidence falls into one interval: one bar of a reliability diagram.
+
+    Attributes:
+        lower, upper: the interval [lower, upper), confidences in [0, 1].
+        count: number of images.
+        accuracy: share of them that are classified rightly, in [0, 1]; nan where count is 0.
+        confidence: their mean confidence, in [0, 1]; nan where count is 0.
+    """
+
+    lower: float
+    upper: float
+    count: int
+    accuracy: float
+    confidence: float
+
+
+def reliability_bins(
+    probabilities: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal_width"
+) -> list[ReliabilityBin]:
+    """Sort images into intervals of confidence (Guo et al. 2017, arXiv 1706.04599, section 2), lowest first.
+
+    With ``"equal_width"`` the intervals are [m / bins, (m + 1) / bins), as torchmetrics has them: confidences are
+    compared with the edges in float32, and those of exactly 1 form one more bin [1, 1], which is in the list only when
+    it holds an image. With ``"equal_mass"`` (Nguyen & O'Connor 2015, arXiv 1508.05154) they hold as equal numbers of
+    images as equal confidences allow, which are never parted; there the last interval includes its upper end.
+
+    Args:
+        probabilities: (N, K), float, each row summing to 1.
+        labels: (N,), integer, in [0, K).
+        bins: number of intervals, at least 1.
+        binning: ``"equal_width"`` or ``"equal_mass"``.
+
+    Raises:
+        ValueError: for shapes that do not fit, no images, rows that are not probabilities, labels outside [0, K),
+            fewer than one bin, or an unknown binning.
+    """
+    probabilities, labels = _check_probabilities(probabilities), _check_labels(labels, probabilities.shape)
+    if bins < 1:
+        raise ValueError(f"bins={bins} must be at least 1; 15 is the usual number")
+    if binning not in _ASSIGNMENTS:
+        raise ValueError(f"binning={binning!r} is unknown; choose one of {', '.join(BINNINGS)}")
+    confidence, prediction = probabilities.max(1)
+    edges, index = _ASSIGNMENTS[binning](confidence, bins)
+    size = len(edges) - 1
+    count = torch.bincount(index, minlength=size)
+    accuracy = torch.bincount(index, weights=(prediction == labels).double(), minlength=size) / count
+    mean = torch.bincount(index, weights=confidence, minlength=size) / count
+    columns = (edges[:-1], edges[1:], count, accuracy, mean)
+    return [ReliabilityBin(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def expected_calibration_error(
+    probabilities: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal_width"
+) -> float:
+    """Mean gap between accuracy and confidence over bins, weighted by images: in [0, 1], 0 where they agree.
+
+    Naeini et al. 2015 (AAAI); Guo et al. 2017 (arXiv 1706.04599), equation 3: Σ_m |B_m| / N · |acc(B_m) − conf(B_m)|.
+    ``"equal_width"`` equals torchmetrics' ``MulticlassCalibrationError(norm="l1")``.
+
+    Args and errors: those of :func:`reliability_bins`.
+    """
+    filled = [
+        entry for entry in reliability_bins(probabilities, labels, bins=bins, binning=binning) if entry.count > 0
+    ]
+    gaps = math.fsum(entry.count * abs(entry.accuracy - entry.confidence) for entry in filled)
+    return gaps / len(labels)
+
+
+def mean_confidence(probabilities: Tensor) -> float:
+    """Mean of the rows' highest probabilities, in [1 / K, 1].
+
+    Args:
+        probabilities: (N, K), float, each row summing to 1.
+
+    Raises:
+        ValueError: for a shape that does not fit, no images, or rows that are not probabilities.
+    """
+    return _check_probabilities(probabilities).amax(1).mean().item()
+
+
+def brier_score(probabilities: Tensor, labels: Tensor) -> float:
+    """Mean squared distance between probabilities and one-hot labels, in [0, 2]; lower is better.
+
+    Brier 1950, *Verification of forecasts expressed in terms of probability*, equation 2: summed over the classes.
+
+    Args:
+        probabilities: (N, K), float, each row summing to 1.
+        labels: (N,), integer, in [0, K).
+
+    Raises:
+        ValueError: for shapes that do not fit, no images, rows that are not probabilities, or labels outside [0, K).
+    """
+    probabilities, labels = _check_probabilities(probabilities), _check_labels(labels, probabilities.shape)
+    one_hot = functional.one_hot(labels, probabilities.shape[1])
+    return (probabilities - one_hot).square().sum(1).mean().item()
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
+    """Mean of −log softmax(logits)[label], in nats, at least 0; lower is better.
+
+    Args:
+        logits: (N, K), float, finite.
+        labels: (N,), integer, in [0, K).
+
+    Raises:
+        ValueError: for shapes that do not fit, no images, logits that are not finite, or labels outside [0, K).
+    """
+    logits, labels = _check_logits(logits), _check_labels(labels, logits.shape)
+    return functional.cross_entropy(logits, labels).item()
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature T in [0.01, 100] at which softmax(logits / T) has the least negative log-likelihood.
+
+    Guo et al. 2017 (arXiv 1706.04599), section 4.2. Fit it on held-out images, never on those it is then measured on.
+    No prediction changes. The likelihood is convex in 1 / T, so that a bracketed Newton search on 1 / T finds the one
+    minimum, the same on every call.
+
+    Args:
+        logits: (N, K), float, finite.
+        labels: (N,), integer, in [0, K).
+
+    Raises:
+        ValueError: for shapes that do not fit, no images, logits that are not finite, or labels outside [0, K).
+
+    Warns:
+        UserWarning: when the minimum lies at or beyond a bound, which is then returned: at 0.01 the images are
+            separated too well to say how sure the model may be; at 100 the logits say nothing about the labels.
+    """
+    logits, labels = _check_logits(logits), _check_labels(labels, logits.shape)
+    coldest, hottest = TEMPERATURE_BOUNDS
+    low, high = 1 / hottest, 1 / coldest
+    if _slope_and_curvature(logits, labels, low)[0] >= 0:
+        warnings.warn(
+            f"the best temperature is at or above {hottest:g}, the highest allowed, which is returned: the logits of "
+            f"the {len(labels)} images are right about as often as by chance, or very large; check that logits and "
+            "labels belong together",
+            stacklevel=2,
+        )
+        return hottest
+    if _slope_and_curvature(logits, labels, high)[0] <= 0:
+        warnings.warn(
+            f"the best temperature is at or below {coldest:g}, the lowest allowed, which is returned: of the "
+            f"{len(labels)} images (almost) none is misclassified, so that no confidence is too high; fit on more or "
+            "harder held-out images",
+            stacklevel=2,
+        )
+        return coldest
+    return 1 / _root(lambda inverse: _slope_and_curvature(logits, labels, inverse), low, high)
+
+
+def _root(slope_and_curvature: Callable[[float], tuple[float, float]], low: float, high: float) -> float:
+    """Where an increasing slope crosses zero between two positive numbers, to 1e-12 of itself."""
+    point, step = math.sqrt(low * high), math.inf
+    while abs(step) > 1e-12 * point:
+        slope, curvature = slope_and_curvature(point)
+        low, high = (low, point) if slope > 0 else (point, high)
+        newton = -slope / curvature if curvature > 0 else math.inf
+        # Newton's steps must halve, or the bracket is halved: no shape of the slope makes the search creep.
+        trusted = low <= point + newton <= high and abs(newton) <= abs(step) / 2
+        step = newton if trusted else math.sqrt(low * high) - point
+        point += step
+    return point
+
+
+def _slope_and_curvature(logits: Tensor, labels: Tensor, inverse: float) -> tuple[float, float]:
+    """First and second derivative of the mean negative log-likelihood with respect to 1 / T, at ``inverse``."""
+    probabilities = torch.softmax(logits * inverse, 1)
+    expected = (probabilities * logits).sum(1)
+    slope = (expected - logits.gather(1, labels[:, None]).squeeze(1)).mean()
+    curvature = (probabilities * (logits - expected[:, None]).square()).sum(1).mean()
+    return slope.item(), curvature.item()
+
+
+def _equal_width(confidence: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Edges of the bins, ascending float64, and each image's bin, (N,)."""
+    # In float32 a softmax taken in float32 and one taken in float64 fall into the same bin, also when they round to 1.
+    index = torch.bucketize(confidence.float(), torch.linspace(0, 1, bins + 1), right=True) - 1
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
+    return (torch.cat([edges, edges[-1:]]) if (index == bins).any() else edges), index
+
+
+def _equal_mass(confidence: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Edges of the bins, ascending float64, and each image's bin, (N,)."""
+    ascending = confidence.sort().values
+    lower = ascending[torch.arange(bins) * len(ascending) // bins]
+    return torch.cat([lower, ascending[-1:]]), torch.bucketize(confidence, lower[1:].contiguous(), right=True)
+
+
+_ASSIGNMENTS: dict[str, Callable[[Tensor, int], tuple[Tensor, Tensor]]] = {
+    "equal_width": _equal_width,
+    "equal_mass": _equal_mass,
+}
+
+
+def _check_rows(name: str, rows: Tensor) -> Tensor:
+    if rows.ndim != 2 or rows.shape[1] < 2:
+        raise ValueError(
+            f"{name} must have shape (N, K) with one column for each of K >= 2 classes, got {tuple(rows.shape)}; "
+            "write the two classes of a binary problem as two columns"
+        )
+    if len(rows) == 0:
+        raise ValueError(f"{name} of shape {tuple(rows.shape)} holds no images; pass at least one")
+    if not rows.is_floating_point():
+        raise ValueError(f"{name} must be float, got {rows.dtype}; class indices are passed as labels")
+    # Accelerators without float64 exist, and a number is wanted on the host in the end.
+    rows = rows.detach().cpu().double()
+    finite = rows.isfinite().all(1)
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        raise ValueError(f"{name} must be finite, got {rows[row].tolist()} in row {row}; look for overflow before it")
+    return rows
+
+
+def _check_logits(logits: Tensor) -> Tensor:
+    """``logits`` as float64 on the CPU."""
+    return _check_rows("logits", logits)
+
+
+def _check_probabilities(probabilities: Tensor) -> Tensor:
+    """``probabilities`` as float64 on the CPU."""
+    rows = _check_rows("probabilities", probabilities)
+    wrong = (rows < 0).any(1) | ((rows.sum(1) - 1).abs() > ROW_SUM_TOLERANCE)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"probabilities must be at least 0 and sum to 1 in each row, got a minimum of {rows[row].min():.4g} and a "
+            f"sum of {rows[row].sum():.4g} in row {row}; pass logits.float().softmax(1), not logits"
+        )
+    return rows
+
+
+def _check_labels(labels: Tensor, shape: torch.Size) -> Tensor:
+    """``labels`` as int64 on the CPU, for rows of ``shape`` (N, K)."""
+    number, classes = shape
+    if tuple(labels.shape) != (number,):
+        raise ValueError(f"labels must have shape ({number},), one for each row, got {tuple(labels.shape)}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be integer class indices, got {labels.dtype}; pass labels.long()")
+    labels = labels.detach().cpu().long()
+    low, high = torch.stack(torch.aminmax(labels)).tolist()
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"labels must lie in [0, {classes}) for {classes} classes, got values from {low} to {high}; "
+            "check that the dataset's labels are those of the model"
+        )
+    return labels

@@ -1,0 +1,24 @@
+"""Annealing: the value of a knob at one optimizer step."""
+
+import math
+
+
+def cosine_anneal(start: float, end: float, *, step: int, total_steps: int) -> float:
+    """Half-cosine interpolation from ``start`` at step 0 to ``end`` at step ``total_steps``, without warm-up.
+
+    Wu et al., ICLR 2024 (arXiv 2305.12118), section 3.3: v(t) = end + ½ (start − end)(1 + cos(π t / T)).
+
+    Args:
+        start, end: values at the two ends.
+        step: optimizer step t; steps beyond the last keep ``end``.
+        total_steps: T, at least 1.
+
+    Raises:
+        ValueError: when ``step`` is negative or ``total_steps`` is below 1.
+    """
+    if step < 0:
+        raise ValueError(f"step={step} must be at least 0")
+    if total_steps < 1:
+        raise ValueError(f"total_steps={total_steps} must be at least 1")
+    progress = min(step / total_steps, 1.0)
+    return end + 0.5 * (start - end) * (1 + math.cos(math.pi * progress))
