@@ -12,12 +12,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
+
+logger = logging.get_logger(__name__)
 
 MANIFEST_FILE = "manifest.json"
 TEACHER_FILE = "teacher.safetensors"
 STUDENT_FILE = "student.safetensors"
 RUN_FILE = "adsr_run.json"
+PROCESS_FILE = "process_{index}.safetensors"
 
+# Without these Trainer would continue with a fresh optimizer, and say nothing.
+_NEEDED_TO_CONTINUE = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
 _CHECKPOINT_FOLDER = re.compile(r"^checkpoint-(\d+)$")
 
 
@@ -52,12 +58,21 @@ def verify_checkpoint(checkpoint: Path) -> None:
         CheckpointError: when it is unfinished, or a file is missing, cut short or changed.
     """
     manifest = checkpoint / MANIFEST_FILE
+    if not checkpoint.is_dir():
+        raise CheckpointError(
+            f"checkpoint {checkpoint} does not exist; give the path of a folder that training saved, or "
+            "resume_from_checkpoint=True for the newest one in output_dir"
+        )
     if not manifest.is_file():
         raise CheckpointError(
             f"checkpoint {checkpoint} has no {MANIFEST_FILE}: it was not finished, or not written by adsr_hf; "
             "continue from an earlier one with resume_from_checkpoint=<its path>"
         )
-    for name, expected in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(_damaged(checkpoint, f"{MANIFEST_FILE} cannot be read")) from error
+    for name, expected in files.items():
         path = checkpoint / name
         size = path.stat().st_size if path.is_file() else None
         if size != expected["bytes"]:
@@ -75,6 +90,48 @@ def checkpoint_folders(output_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
+def find_checkpoint(output_dir: Path, requested: str | Path | bool | None) -> Path | None:
+    """The checkpoint to continue from, verified; None where none is wanted.
+
+    Args:
+        output_dir: folder of the run.
+        requested: a checkpoint's path, or True for the newest whole one of the run.
+
+    Raises:
+        CheckpointError: when there is none, it is damaged, or it holds too little to continue from.
+    """
+    if requested is None or requested is False:
+        return None
+    checkpoint = _newest_finished(output_dir) if requested is True else Path(requested)
+    verify_checkpoint(checkpoint)
+    absent = [name for name in _NEEDED_TO_CONTINUE if not (checkpoint / name).is_file()]
+    if absent:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} has no {', '.join(absent)}, so a run cannot be continued from it: it was saved "
+            "with save_only_model=True. Start a new run from its weights with from_pretrained and another output_dir"
+        )
+    return checkpoint
+
+
+def refuse_foreign_run(output_dir: Path) -> None:
+    """Refuse to start a run where another one left checkpoints, which would be overwritten one by one.
+
+    Raises:
+        FileExistsError: naming the newest of them.
+    """
+    found = checkpoint_folders(output_dir)
+    if found:
+        raise FileExistsError(
+            f"output_dir={output_dir} holds another run ({found[-1].name}); continue it with "
+            "resume_from_checkpoint=True, or choose another output_dir"
+        )
+
+
+def number_of_processes(checkpoint: Path) -> int:
+    """How many processes wrote the checkpoint."""
+    return len(list(checkpoint.glob(PROCESS_FILE.format(index="*"))))
+
+
 def load_weights(model: nn.Module, checkpoint: Path) -> None:
     """Load ``model.safetensors`` (or its shards) of a checkpoint into ``model``, exactly.
 
@@ -85,9 +142,13 @@ def load_weights(model: nn.Module, checkpoint: Path) -> None:
         CheckpointError: when a weight is missing, unexpected, of another shape, or the file is damaged.
     """
     if not isinstance(model, PreTrainedModel):
-        raise CheckpointError(
-            f"{type(model).__name__} is not a PreTrainedModel, so {checkpoint} cannot be loaded into it safely"
-        )
+        # Trainer saves such a module's state under its own names.
+        state = load_tensors(checkpoint / SAFE_WEIGHTS_NAME)
+        try:
+            model.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise CheckpointError(f"checkpoint {checkpoint} does not fit {type(model).__name__}: {error}") from error
+        return
     try:
         restored, report = type(model).from_pretrained(checkpoint, output_loading_info=True, local_files_only=True)
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -157,6 +218,17 @@ def check_finite(model: nn.Module, step: int) -> None:
             f"the weights hold NaN or infinity at step {step}; nothing was saved, earlier checkpoints are untouched. "
             "Lower learning_rate, or set max_grad_norm=1.0"
         )
+
+
+def _newest_finished(output_dir: Path) -> Path:
+    for folder in reversed(checkpoint_folders(output_dir)):
+        if (folder / MANIFEST_FILE).is_file():
+            return folder
+        logger.warning(f"{folder} was not finished and is passed over")
+    raise CheckpointError(
+        f"resume_from_checkpoint=True, but output_dir={output_dir} holds no finished checkpoint; leave it out to "
+        "start a new run"
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -44,9 +44,11 @@ class ADSRConfig(MethodArguments, TrainingArguments):
     def __post_init__(self) -> None:
         self.check_method()
         chooses_best = self.load_best_model_at_end or self.save_strategy == "best"
-        if chooses_best and self.metric_for_best_model is None and self.eval_attack_steps > 0:
-            prefix = "teacher_" if self.publish == "teacher" and self.evaluate_weights != "student" else ""
-            self.metric_for_best_model = f"{prefix}robust_accuracy"
+        if chooses_best and self.metric_for_best_model is None:
+            # The published weights' figure, where it is measured.
+            wanted = self.publish if self.evaluate_weights == "both" else self.evaluate_weights
+            figure = "robust_accuracy" if self.eval_attack_steps > 0 else "loss"
+            self.metric_for_best_model = f"teacher_{figure}" if wanted == "teacher" else figure
         if self.greater_is_better is None and (self.metric_for_best_model or "").endswith("ece"):
             self.greater_is_better = False
         super().__post_init__()

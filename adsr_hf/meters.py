@@ -41,6 +41,16 @@ class TrainingMeters:
         counts = torch.tensor([self._images, self._seconds], dtype=torch.float64, device=device)
         return names, torch.cat([torch.stack(values), counts]) if values else counts
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was added since the last :meth:`reset`, as scalar tensors."""
+        counts = {"images": torch.tensor(self._images), "seconds": torch.tensor(self._seconds, dtype=torch.float64)}
+        return {f"sum.{name}": total for name, total in self._sums.items()} | counts
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore a state made by :meth:`state_dict`."""
+        self._sums = {name.removeprefix("sum."): total for name, total in state.items() if name.startswith("sum.")}
+        self._images, self._seconds = int(state["images"]), float(state["seconds"])
+
     def reset(self) -> None:
         """Forget everything but a running clock."""
         self._sums, self._images, self._seconds = {}, 0, 0.0

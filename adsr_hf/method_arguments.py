@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Literal
 
 METHODS = ("clean", "pgd_at", "adsr")
@@ -193,13 +194,15 @@ class MethodArguments:
     def _check_labels(self) -> None:
         for name in ("temperature_start", "temperature_end"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}={value} must be a positive number; 1 leaves the teacher's softmax as it is")
+            if not (_is_finite(value) and value > 0):
+                raise ValueError(
+                    f"{name}={value!r} must be a positive number; 1 leaves the teacher's softmax as it is"
+                )
         for name in ("interpolation_start", "interpolation_end"):
             _in_range(name, getattr(self, name), low=0, high=1, fix="it is the teacher's share of the label")
-        if not 0 <= self.teacher_decay < 1:
+        if not (_is_finite(self.teacher_decay) and 0 <= self.teacher_decay < 1):
             raise ValueError(
-                f"teacher_decay={self.teacher_decay} must lie in [0, 1): 1 would never leave the initial weights; "
+                f"teacher_decay={self.teacher_decay!r} must lie in [0, 1): 1 would never leave the initial weights; "
                 "0.995 remembers about 200 optimizer steps"
             )
 
@@ -217,11 +220,15 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def _at_least(name: str, value: int, low: int, *, fix: str) -> None:
-    if value < low:
-        raise ValueError(f"{name}={value} must be at least {low}; {fix}")
+    if not isinstance(value, Integral) or value < low:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least {low}; {fix}")
 
 
 def _in_range(name: str, value: float, *, low: float, high: float = math.inf, fix: str) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
+    if not (_is_finite(value) and low <= value <= high):
         allowed = f"lie in [{low:g}, {high:g}]" if math.isfinite(high) else f"be a finite number of at least {low:g}"
-        raise ValueError(f"{name}={value:g} must {allowed}; {fix}")
+        raise ValueError(f"{name}={value!r} must {allowed}; {fix}")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)

@@ -71,6 +71,7 @@ class EMATeacher:
                     f"the saved teacher does not fit this model: {name} has shape {tuple(state[name].shape)}, "
                     f"expected {tuple(tensor.shape)}"
                 )
+        for name, tensor in own.items():
             tensor.copy_(state[name])
 
 

@@ -56,11 +56,11 @@ class ADSRTrainer(EvaluatingTrainer):
                 f"args={type(args).__name__} must be an ADSRConfig, which takes every field of TrainingArguments: "
                 "ADSRTrainer(model, ADSRConfig(output_dir=...), ...)"
             )
-        if kwargs.get("compute_loss_func") is not None:
+        super().__init__(model, args, *positional, **kwargs)
+        if self.compute_loss_func is not None:
             raise ValueError(
                 "compute_loss_func cannot be used: the loss is the method's own. Leave it out, or use Trainer"
             )
-        super().__init__(model, args, *positional, **kwargs)
         check_trainable(self.model)
         self._prepare_evaluation(pixel_space)
         self._compiled: dict[str, Any] = {}

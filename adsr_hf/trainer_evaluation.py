@@ -11,6 +11,7 @@ from adsr_hf.attacks import PixelSpace
 from adsr_hf.attacks.isolation import under_attack
 from adsr_hf.classifier import logits_of, number_of_classes, pixels_to_logits
 from adsr_hf.evaluation.figures import adversarial_figures, clean_figures
+from adsr_hf.evaluation.overfitting import robust_overfitting
 from adsr_hf.trainer_resumption import ResumableTrainer
 
 
@@ -42,12 +43,15 @@ class EvaluatingTrainer(ResumableTrainer):
         self._evaluation_generator = torch.Generator(self.args.device).manual_seed(
             self.args.seed + self.args.process_index
         )
-        if not self._measures_robustness and self._user_metrics is None:
-            self.compute_metrics = None
+        if not self._measures_robustness:
+            self.compute_metrics = self._compute_metrics if self._user_metrics is not None else None
+            self.preprocess_logits_for_metrics = self._user_view
         try:
-            return super().evaluation_loop(*args, **kwargs)
+            # Data loaders draw a seed from the global generator, which dropout and shuffling go on to use.
+            with torch.random.fork_rng(devices=[]):
+                return super().evaluation_loop(*args, **kwargs)
         finally:
-            self.compute_metrics = self._compute_metrics
+            self.compute_metrics, self.preprocess_logits_for_metrics = self._compute_metrics, None
 
     def prediction_step(
         self,
@@ -73,6 +77,12 @@ class EvaluatingTrainer(ResumableTrainer):
             shown = self._user_view(shown, labels)
         self._prediction_names = list(predictions)
         return None, (shown, *predictions.values()), labels.detach()
+
+    def robust_overfitting(self) -> dict[str, dict[str, float]]:
+        """Best and last robust accuracy of the run and the gap between them, for ``student`` and ``teacher``."""
+        figures = {"student": "eval_robust_accuracy", "teacher": "eval_teacher_robust_accuracy"}
+        found = {name: robust_overfitting(self.state.log_history, figure) for name, figure in figures.items()}
+        return {name: drop for name, drop in found.items() if drop is not None}
 
     def _logits_under_attack(
         self, network: nn.Module, pixels: Tensor, labels: Tensor, others: dict[str, Any]

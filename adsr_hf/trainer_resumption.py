@@ -1,12 +1,18 @@
 """A Trainer whose runs can be continued exactly: teacher and attack generators are in whole checkpoints."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainerControl
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 from transformers.utils import logging
 
@@ -32,6 +38,7 @@ class ResumableTrainer(Trainer):
     """
 
     args: ADSRConfig
+    control: TrainerControl
 
     def _prepare_run(self) -> None:
         """Set up what a run needs beside Trainer's own state; called once when the trainer is built."""
@@ -40,6 +47,8 @@ class ResumableTrainer(Trainer):
         self.attack_generator = torch.Generator(self.args.device).manual_seed(self.args.seed + self.args.process_index)
         self._interrupt = InterruptRequest()
         self._resume_checkpoint: Path | None = None
+        self._saved_checkpoint: Path | None = None
+        self.epoch_ended = False
         self._owns_output_dir = False
         self._refuse_unsupported_parallelism()
         self.add_callback(_RunCallback(self))
@@ -61,9 +70,10 @@ class ResumableTrainer(Trainer):
             FloatingPointError: when the loss or the weights become NaN or infinite.
             TrainingInterrupted: after Ctrl-C, once the step is finished and saved.
         """
-        self._resume_checkpoint = self._find_checkpoint(resume_from_checkpoint)
+        output_dir = Path(self.args.output_dir)
+        self._resume_checkpoint = checkpoints.find_checkpoint(output_dir, resume_from_checkpoint)
         if self._resume_checkpoint is None and not self._owns_output_dir:
-            self._refuse_foreign_output_dir()
+            checkpoints.refuse_foreign_run(output_dir)
         self._owns_output_dir = True
         resume = str(self._resume_checkpoint) if self._resume_checkpoint else None
         try:
@@ -73,17 +83,27 @@ class ResumableTrainer(Trainer):
             self.is_in_train = False
 
     def begin_run(self) -> None:
-        """Build the teacher from the student as it now is, or restore both from the checkpoint."""
+        """Build the teacher from the student as it now is, or restore what the checkpoint holds beside the student."""
+        self._saved_checkpoint = None
         self.meters = TrainingMeters()
+        # Again, since a search for hyperparameters or a second run may have changed the seed.
+        self.attack_generator.manual_seed(self.args.seed + self.args.process_index)
         self.teacher = EMATeacher(self.model, self.args.teacher_decay) if self.args.keeps_teacher else None
         if self._resume_checkpoint is not None:
             checkpoints.check_same_run(self._resume_checkpoint, self.run_settings())
             if self.teacher is not None:
                 state = checkpoints.load_tensors(self._resume_checkpoint / checkpoints.TEACHER_FILE)
                 self.teacher.load_state_dict(state)
+            self._restore_process(self._resume_checkpoint)
 
     def after_optimizer_step(self) -> None:
         """Let the teacher follow, unless mixed precision skipped the step."""
+        if self.args.world_size > 1:
+            # Rank 0's batch statistics reach the others only with the next forward pass through the wrapped model,
+            # too late for the teacher, the attack and the evaluation, which use the bare one.
+            for buffer in self.model.buffers():
+                if buffer.is_floating_point():
+                    broadcast(buffer)
         if self.teacher is not None and not self.accelerator.optimizer_step_was_skipped:
             self.teacher.update(self.model)
 
@@ -114,31 +134,16 @@ class ResumableTrainer(Trainer):
                 "start one process for each GPU with `accelerate launch`, or set CUDA_VISIBLE_DEVICES to one of them"
             )
 
-    # ---- where a run begins --------------------------------------------------------------------------------------
-
-    def _find_checkpoint(self, requested: str | bool | None) -> Path | None:
-        if requested is None or requested is False:
-            return None
-        if requested is not True:
-            checkpoints.verify_checkpoint(Path(requested))
-            return Path(requested)
-        for folder in reversed(checkpoints.checkpoint_folders(Path(self.args.output_dir))):
-            if (folder / checkpoints.MANIFEST_FILE).is_file():
-                checkpoints.verify_checkpoint(folder)
-                return folder
-            logger.warning(f"{folder} was not finished and is passed over")
-        raise checkpoints.CheckpointError(
-            f"resume_from_checkpoint=True, but output_dir={self.args.output_dir} holds no finished checkpoint; "
-            "leave it out to start a new run"
-        )
-
-    def _refuse_foreign_output_dir(self) -> None:
-        found = checkpoints.checkpoint_folders(Path(self.args.output_dir))
-        if found:
-            raise FileExistsError(
-                f"output_dir={self.args.output_dir} holds another run ({found[-1].name}); continue it with "
-                "resume_from_checkpoint=True, or choose another output_dir"
-            )
+    def _run_epoch(self, model: nn.Module, epoch: int, train_dataloader: DataLoader, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            # A finished run, continued: Trainer would take one step more where max_steps ends inside an epoch.
+            self.control.should_training_stop = True
+            return
+        # accelerate forwards the epoch neither in the epoch that is continued nor with several processes, since the
+        # batch sampler is wrapped there (DataLoaderShard.set_epoch in accelerate 1.15).
+        if hasattr(train_dataloader.dataset, "set_epoch"):
+            train_dataloader.dataset.set_epoch(epoch)
+        super()._run_epoch(model=model, epoch=epoch, train_dataloader=train_dataloader, **kwargs)
 
     # ---- saving --------------------------------------------------------------------------------------------------
 
@@ -146,23 +151,41 @@ class ResumableTrainer(Trainer):
         checkpoints.check_finite(self.model, self.state.global_step)
         run_dir = Path(self._get_output_dir(trial=trial))
         checkpoint = run_dir / f"checkpoint-{self.state.global_step}"
-        (checkpoint / checkpoints.MANIFEST_FILE).unlink(missing_ok=True)
-        # Older checkpoints go only once the new one is sealed.
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
+        if self.args.should_save and checkpoint.exists():
+            # Cut short earlier, or left by a longer run: no file of it may end up in the new manifest.
+            shutil.rmtree(checkpoint)
+        self.accelerator.wait_for_everyone()
+        with self._postponed(save_total_limit=None, push_to_hub=False):
             super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
+            # Older checkpoints go, and the new one is pushed, only once it is sealed.
+            torch.save(self.args, checkpoint / TRAINING_ARGS_NAME)
             checkpoints.write_json(checkpoint / checkpoints.RUN_FILE, self.run_settings())
             checkpoints.write_manifest(checkpoint)
             rotate_checkpoints(
                 output_dir=str(run_dir),
-                save_total_limit=limit,
+                save_total_limit=self.args.save_total_limit,
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=True,
             )
+        # The others may want to load it, or end the run, as soon as they go on.
+        self.accelerator.wait_for_everyone()
+        self._saved_checkpoint = checkpoint
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(checkpoint))
+
+    @contextmanager
+    def _postponed(self, **settings: Any) -> Iterator[None]:
+        """Set fields of the arguments for a while."""
+        kept = {name: getattr(self.args, name) for name in settings}
+        try:
+            for name, value in settings.items():
+                setattr(self.args, name, value)
+            yield
+        finally:
+            for name, value in kept.items():
+                setattr(self.args, name, value)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         if state_dict is None and self.args.publish == "teacher" and self.teacher is not None:
@@ -179,7 +202,16 @@ class ResumableTrainer(Trainer):
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        checkpoints.save_tensors(self._generator_file(output_dir), {"state": self.attack_generator.get_state()})
+        # What this process alone knows: its random starts, and what it has gathered since the last log line.
+        state = {
+            "attack_generator": self.attack_generator.get_state(),
+            "loss": self._tr_loss,
+            "last_logged_step": torch.tensor(self._globalstep_last_logged),
+        }
+        checkpoints.save_tensors(self._process_file(output_dir), state | self.meters.state_dict())
+
+    def _process_file(self, folder: str | Path) -> Path:
+        return Path(folder) / checkpoints.PROCESS_FILE.format(index=self.args.process_index)
 
     # ---- loading -------------------------------------------------------------------------------------------------
 
@@ -201,31 +233,38 @@ class ResumableTrainer(Trainer):
         else:
             checkpoints.load_weights(self.model, checkpoint)
 
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        super()._load_rng_state(checkpoint)
-        if checkpoint is None:
-            return
-        path = self._generator_file(checkpoint)
-        if path.is_file():
-            self.attack_generator.set_state(checkpoints.load_tensors(path)["state"])
-        else:
+    def _restore_process(self, checkpoint: Path) -> None:
+        before, now = checkpoints.number_of_processes(checkpoint), self.args.world_size
+        if before != now:
             logger.warning(
-                f"{path} does not exist: the run had fewer processes, so random starts will differ from now on"
+                f"{checkpoint} was saved by {before} process(es) and is continued by {now}: random starts and the "
+                "next log line will differ from those of an uninterrupted run"
             )
-
-    def _generator_file(self, folder: str) -> Path:
-        return Path(folder) / f"attack_generator_{self.args.process_index}.safetensors"
+            return
+        state = checkpoints.load_tensors(self._process_file(checkpoint))
+        self.attack_generator.set_state(state["attack_generator"])
+        self._globalstep_last_logged = int(state["last_logged_step"])
+        self._tr_loss += state["loss"].to(self._tr_loss.device)
+        # The loss that Trainer returns is the mean over the steps of this call alone.
+        self._total_loss_scalar -= self.accelerator.reduce(self._tr_loss.clone(), "mean").item()
+        self.meters.load_state_dict(state)
 
     # ---- Ctrl-C --------------------------------------------------------------------------------------------------
 
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+    def _maybe_log_save_evaluate(
+        self, tr_loss: Tensor, grad_norm: Any, model: nn.Module, trial: Any, *args: Any, **kwargs: Any
+    ) -> None:
         stopping = self._anyone_interrupted()
-        if stopping:
-            self.control.should_save = True
-        super()._maybe_log_save_evaluate(*args, **kwargs)
-        if stopping:
-            self._finish_current_push()
-            raise TrainingInterrupted(str(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"))
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *args, **kwargs)
+        # The evaluation at the end of an epoch is not made up for when a run is continued behind it.
+        epoch_ends = float(self.state.epoch or 0).is_integer() or self.control.should_training_stop
+        if not stopping or (epoch_ends and not self.epoch_ended):
+            return
+        if self._saved_checkpoint is None or self._saved_checkpoint.name != f"checkpoint-{self.state.global_step}":
+            self._save_checkpoint(model, trial)
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+        self._finish_current_push()
+        raise TrainingInterrupted(str(self._saved_checkpoint), resumable=not self.args.save_only_model)
 
     def _anyone_interrupted(self) -> bool:
         if self.args.world_size <= 1:
@@ -241,22 +280,18 @@ class _RunCallback(TrainerCallback):
     def __init__(self, trainer: ResumableTrainer) -> None:
         self.trainer = trainer
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
         self.trainer.begin_run()
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.trainer.epoch_ended = False
         self.trainer.meters.start_clock()
 
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         self.trainer.after_optimizer_step()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, *_: Any, **__: Any) -> None:
         self.trainer.meters.stop_clock()
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        self.trainer.epoch_ended = True

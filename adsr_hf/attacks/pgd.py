@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adsr_hf.attacks.losses import ATTACK_LOSSES
 from adsr_hf.attacks.pixels import PIXEL_TOLERANCE
-from adsr_hf.attacks.threat import ThreatModel
+from adsr_hf.attacks.threat import RandomSource, ThreatModel
 
 LogitsFunction = Callable[[Tensor], Tensor]
 
@@ -87,7 +87,7 @@ class PGD:
         images: Tensor,
         targets: Tensor,
         *,
-        generator: torch.Generator | None = None,
+        generator: RandomSource = None,
     ) -> Tensor:
         """Adversarial images, (B, C, H, W), float32, in [0, 1]; see :meth:`run`."""
         return self.run(logits_fn, images, targets, generator=generator).images
@@ -98,7 +98,7 @@ class PGD:
         images: Tensor,
         targets: Tensor,
         *,
-        generator: torch.Generator | None = None,
+        generator: RandomSource = None,
     ) -> AttackResult:
         """Attack a batch. No parameter's gradient is touched: only the input's is computed.
 
@@ -106,7 +106,8 @@ class PGD:
             logits_fn: maps (B, C, H, W) float32 pixels in [0, 1] to (B, K) logits of any float dtype.
             images: (B, C, H, W), float, in [0, 1].
             targets: (B,) int64 class indices, or (B, K) float probabilities.
-            generator: source of the random starts; torch's global one when left out.
+            generator: source of the random starts, one for the batch or one for each image; torch's global one when
+                left out.
 
         Raises:
             ValueError: when images leave [0, 1] by more than 1e-3, a class index is negative, shapes or dtypes do not
@@ -130,7 +131,7 @@ class PGD:
         return AttackResult(images=worst.detach(), zero_gradient_share=zero_share)
 
     def _one_restart(
-        self, logits_fn: LogitsFunction, images: Tensor, targets: Tensor, generator: torch.Generator | None
+        self, logits_fn: LogitsFunction, images: Tensor, targets: Tensor, generator: RandomSource
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """One run: images, their score (B, 2) where a later choice needs it, and the share of zero gradients."""
         current = self.threat.sample(images, generator) if self.random_start else images.clone()

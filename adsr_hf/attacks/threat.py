@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 Norm = Literal["Linf", "L2"]
+RandomSource = torch.Generator | Sequence[torch.Generator] | None
 NORMS: tuple[str, ...] = get_args(Norm)
 
 _RADIUS = re.compile(r"^\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+)\s*)?$")
@@ -113,12 +115,16 @@ class ThreatModel:
         in_box = (flat.amin(1) >= -tolerance) & (flat.amax(1) <= 1 + tolerance)
         return in_box & (self.distance(images, perturbed) <= self.epsilon + tolerance)
 
-    def sample(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, images: Tensor, generator: RandomSource = None) -> Tensor:
         """A point drawn uniformly from the ball around each image, clipped to [0, 1]; drawn on the generator's device.
 
         Args:
             images: (B, C, H, W), float32, in [0, 1].
+            generator: one for the batch, or one for each image, so that an image's point does not depend on its batch.
         """
+        if isinstance(generator, Sequence):
+            points = [self.sample(image[None], own) for image, own in zip(images, generator, strict=True)]
+            return torch.cat(points)
         device = generator.device if generator is not None else images.device
         if self.norm == "Linf":
             noise = torch.rand(images.shape, generator=generator, device=device) * 2 - 1

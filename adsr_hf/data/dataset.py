@@ -60,7 +60,7 @@ class ImageClassificationDataset(torch.utils.data.Dataset[Example]):
             raise ValueError(
                 f"labels of shape {tuple(self.labels.shape)} do not fit {len(self.store)} images; give one an image"
             )
-        if len(self.labels) and not (0 <= self.labels.min() and self.labels.max() < len(self.class_names)):
+        if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < len(self.class_names)):
             raise ValueError(
                 f"labels from {self.labels.min()} to {self.labels.max()} must lie in [0, {len(self.class_names) - 1}] "
                 f"for {len(self.class_names)} class names; correct the labels or name every class"

@@ -57,10 +57,7 @@ def decode_image(source: bytes | str | Path | Image.Image, *, name: str) -> tupl
     if image.has_transparency_data:
         colours = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours).convert("RGB"), kind
-    try:
-        return image.convert("RGB"), kind
-    except ValueError as error:
-        raise ValueError(f"image {name} has mode {mode}, which has no conversion to RGB; save it as RGB") from error
+    return image.convert("RGB"), kind
 
 
 def _as_file(source: bytes | str | Path) -> io.BytesIO | Path:

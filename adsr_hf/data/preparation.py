@@ -78,9 +78,10 @@ def prepare_split(
             if len(dataset) * pixels.numel() <= cache_gigabytes * 1e9:
                 images = torch.empty((len(dataset), *shape), dtype=torch.uint8)
         check_same_size(first_shape, first_origin, shape, origin)
-        digest.update(pixels.contiguous().numpy())
         if images is not None:
             images[len(kept)] = pixels
+        else:
+            digest.update(pixels.contiguous().numpy().data)
         counts[kind] += 1
         kept.append(row)
     if first_shape is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
 from PIL import Image as PillowImage
+from pyarrow import parquet
 
 from adsr_hf.data.arguments import DIGITS, DataArguments
 from adsr_hf.data.columns import check_classes, find_columns, read_labels
@@ -120,7 +121,7 @@ def _tidy(
     table = split.select_columns([image_column])
     try:
         table = table.cast_column(image_column, Image(decode=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(
             f"image_column={image_column!r} of split {name!r} holds {split.features[image_column]}, not images; its "
             f"columns are: {', '.join(split.column_names)}. Set image_column to the one with images ({error})"
@@ -183,8 +184,18 @@ def _parquet_splits(root: Path, files: list[Path]) -> dict[str, list[Path]]:
 
 
 def _open_parquet(splits: dict[str, list[Path]]) -> dict[str, Dataset]:
+    for name, files in splits.items():
+        if sum(_count_rows(file) for file in files) == 0:
+            raise ValueError(f"split {name!r} ({files[0]}) is empty; add rows, or remove the file")
     # Not load_dataset("parquet", …), which sends a request for its download counts.
     return dict(DatasetDict.from_parquet({name: [str(file) for file in files] for name, files in splits.items()}))
+
+
+def _count_rows(file: Path) -> int:
+    try:
+        return parquet.read_metadata(file).num_rows
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read as Parquet ({error}); is it cut short? Fetch it again") from error
 
 
 def _visible(paths: Iterable[Path]) -> list[Path]:

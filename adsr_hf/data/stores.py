@@ -44,7 +44,7 @@ class MemoryStore:
     def __init__(self, images: Tensor) -> None:
         self.images = images
         self.image_shape: tuple[int, int, int] = tuple(images.shape[1:])  # type: ignore[assignment]
-        self.digest = hashlib.sha256(images.contiguous().numpy()).hexdigest()
+        self.digest = hashlib.sha256(images.contiguous().numpy().data).hexdigest()
 
     def __len__(self) -> int:
         return len(self.images)

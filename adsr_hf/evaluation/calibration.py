@@ -20,7 +20,7 @@ BINNINGS: tuple[str, ...] = get_args(Binning)
 # A float32 or float16 softmax sums to 1 within this; logits and independent sigmoids do not.
 ROW_SUM_TOLERANCE = 1e-3
 
-# fit_temperature stays inside; sensible classifiers lie well between (method.md, section 6: about 0.26 to 2.5).
+# Separable or uninformative logits have no best temperature: without bounds the fit would run off to 0 or infinity.
 TEMPERATURE_BOUNDS = (0.01, 100.0)
 
 
@@ -109,7 +109,7 @@ def mean_confidence(probabilities: Tensor) -> float:
 def brier_score(probabilities: Tensor, labels: Tensor) -> float:
     """Mean squared distance between probabilities and one-hot labels, in [0, 2]; lower is better.
 
-    Brier 1950, *Verification of forecasts expressed in terms of probability*, equation 2: summed over the classes.
+    Brier 1950, *Verification of forecasts expressed in terms of probability*: summed over the classes.
 
     Args:
         probabilities: (N, K), float, each row summing to 1.

@@ -1,0 +1,49 @@
+"""``adsr train RECIPE.yaml [--field value ...]``."""
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from adsr_hf.cli.main import OK, UsageError
+from adsr_hf.data.arguments import DataArguments
+from adsr_hf.method_arguments import MethodArguments
+from adsr_hf.model_arguments import ModelArguments
+
+_SECTIONS = {"method": MethodArguments, "data": DataArguments, "model": ModelArguments}
+
+
+def run(words: list[str]) -> int:
+    """Train, measure on the test split, and leave an ordinary checkpoint with run.json beside it."""
+    if "--help" in words or "-h" in words:
+        print(_help())
+        return OK
+    if "--help-all" in words:
+        from adsr_hf.cli.recipes import full_help
+
+        print(full_help())
+        return OK
+    if not words:
+        raise UsageError("adsr train needs a recipe, such as recipes/digits/vit_adsr.yaml, or flags")
+    path = None if words[0].startswith("--") else Path(words[0])
+    from adsr_hf.cli.recipes import load_recipe
+    from adsr_hf.run import train_recipe
+
+    recipe = load_recipe(path, words if path is None else words[1:])
+    train_recipe(recipe.config, recipe.data, recipe.model)
+    return OK
+
+
+def _help() -> str:
+    lines = [
+        "usage: adsr train RECIPE.yaml [--field value ...]",
+        "",
+        "A recipe maps field names to values; flags of the same names win over it. Beside the fields below, every",
+        "field of transformers.TrainingArguments is one (output_dir, learning_rate, num_train_epochs, seed,",
+        "resume_from_checkpoint, push_to_hub, ...): `adsr train --help-all` lists them.",
+        "Several processes: accelerate launch -m adsr_hf train RECIPE.yaml",
+    ]
+    for title, section in _SECTIONS.items():
+        lines += ["", f"{title}:"]
+        for item in fields(section):
+            default = item.default if item.default is not MISSING else ""
+            lines += [f"  {item.name} (default: {default})", f"      {item.metadata['help']}"]
+    return "\n".join(lines)

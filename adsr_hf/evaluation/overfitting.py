@@ -1,0 +1,25 @@
+"""Robust overfitting: how much robust accuracy a run lost after its best evaluation (Rice et al. 2020)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def robust_overfitting(history: Iterable[Mapping[str, Any]], figure: str) -> dict[str, float] | None:
+    """Best and last value of ``figure`` over a run's evaluations, and the drop between them.
+
+    Rice, Wong & Kolter, *Overfitting in adversarially robust deep learning* (ICML 2020), section 3.
+
+    Args:
+        history: ``trainer.state.log_history``.
+        figure: such as ``"eval_robust_accuracy"``.
+
+    Returns:
+        ``best``, ``best_step``, ``last``, ``last_step`` and ``gap`` (best − last), or None if never measured.
+    """
+    measured = {int(entry["step"]): float(entry[figure]) for entry in history if figure in entry}
+    if not measured:
+        return None
+    best_step = max(measured, key=lambda step: (measured[step], -step))
+    last_step = max(measured)
+    best, last = measured[best_step], measured[last_step]
+    return {"best": best, "best_step": best_step, "last": last, "last_step": last_step, "gap": best - last}

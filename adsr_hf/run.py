@@ -1,0 +1,140 @@
+"""One run from its description: data, network, training, the test split's figures, and a record of it all."""
+
+import math
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adsr_hf.checkpoints import checkpoint_folders, write_json
+from adsr_hf.config import ADSRConfig
+from adsr_hf.data import DataArguments, ImageData, load_image_data
+from adsr_hf.estimate import estimate_seconds, in_words
+from adsr_hf.model_arguments import ModelArguments
+from adsr_hf.models import load_model, load_processor
+from adsr_hf.trainer import ADSRTrainer
+
+RUN_RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        trainer: with the final weights: the best ones with ``load_best_model_at_end``.
+        data: what it was trained and measured on.
+        record: what run.json holds.
+    """
+
+    trainer: ADSRTrainer
+    data: ImageData
+    record: dict[str, Any]
+
+
+def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_arguments: ModelArguments) -> Run:
+    """Train as described, measure the test split once with the final weights, and save an ordinary checkpoint.
+
+    ``output_dir`` gets the checkpoint, the processor and ``run.json``: settings, versions, the validation figures of
+    the best and the last evaluation, and the test figures.
+
+    Raises:
+        FileExistsError: when ``output_dir`` holds another run and nothing says to continue it.
+        ValueError: for data, a model or settings that do not go together.
+    """
+    _refuse_used_folder(config)
+    if not torch.accelerator.is_available():
+        config.dataloader_pin_memory = False
+    is_main = config.process_index == 0
+    processor = load_processor(model_arguments)
+    data = load_image_data(data_arguments, processor, seed=config.seed, show_progress=is_main)
+    torch.manual_seed(config.seed)
+    network = load_model(model_arguments, data.class_names)
+    trainer = ADSRTrainer(
+        network.model,
+        config,
+        train_dataset=data.train,
+        eval_dataset=data.validation,
+        processing_class=processor,
+    )
+    if is_main:
+        print(_first_line(trainer, data, network.note), flush=True)
+        for note in data.notes:
+            print(f"  {note}", flush=True)
+    output = trainer.train(_resume(config))
+    test_figures = trainer.evaluate(data.test, metric_key_prefix="test") if data.test is not None else {}
+    trainer.save_model()
+    record = {
+        "schema_version": 1,
+        "config": config.to_dict(),
+        "data": asdict(data_arguments),
+        "model": asdict(model_arguments),
+        "data_summary": data.summary,
+        "images": {name: len(split) for name, split in _splits(data).items()},
+        "training": output.metrics,
+        "robust_overfitting": trainer.robust_overfitting(),
+        "test": test_figures,
+        "log_history": trainer.state.log_history,
+        "versions": {name: version(name) for name in ("adsr_hf", "torch", "transformers", "accelerate", "datasets")},
+    }
+    if is_main:
+        write_json(Path(config.output_dir) / RUN_RECORD, record)
+    if config.push_to_hub:
+        trainer.push_to_hub()
+    return Run(trainer, data, record)
+
+
+def _refuse_used_folder(config: ADSRConfig) -> None:
+    folder = Path(config.output_dir)
+    held = [name for name in (RUN_RECORD, "model.safetensors") if (folder / name).exists()]
+    held += [path.name for path in checkpoint_folders(folder)]
+    if held and not _resume(config) and config.process_index == 0:
+        raise FileExistsError(
+            f"output_dir={folder} holds another run ({', '.join(held[:3])}); continue it with "
+            "--resume_from_checkpoint true, or choose another --output_dir"
+        )
+
+
+def _resume(config: ADSRConfig) -> str | bool | None:
+    value = config.resume_from_checkpoint
+    if value is None or str(value).lower() in ("false", "no"):
+        return None
+    return True if str(value).lower() in ("true", "yes", "last") else value
+
+
+def _splits(data: ImageData) -> dict[str, Any]:
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: split for name, split in splits.items() if split is not None}
+
+
+def _first_line(trainer: ADSRTrainer, data: ImageData, note: str) -> str:
+    config = trainer.args
+    batch = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
+    per_epoch = math.ceil(len(data.train) / batch)
+    steps = config.max_steps if config.max_steps > 0 else math.ceil(per_epoch * config.num_train_epochs)
+    seconds = estimate_seconds(
+        trainer.model,
+        config,
+        trainer.pixel_space,
+        data.train.pixels(range(min(config.train_batch_size, len(data.train)))),
+        training_images=steps * batch // config.world_size,
+        evaluated_images=_evaluated_images(config, data, steps, per_epoch) // config.world_size,
+    )
+    attack = f" against {config.threat}, PGD-{config.attack_steps}" if config.attacks else ""
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters()) / 1e6
+    return (
+        f"{config.method}{attack}: {note} ({parameters:.2f}M parameters) on {data.summary}; {steps} steps of {batch} "
+        f"images, {config.world_size} process(es) on {config.device.type}; {in_words(seconds)}; to {config.output_dir}"
+    )
+
+
+def _evaluated_images(config: ADSRConfig, data: ImageData, steps: int, per_epoch: int) -> int:
+    evaluations = {
+        "no": 0,
+        "epoch": math.ceil(steps / max(per_epoch, 1)),
+        "steps": steps // int(config.eval_steps or steps or 1),
+    }[config.eval_strategy.value]
+    validation = len(data.validation) if data.validation is not None else 0
+    return evaluations * validation + (len(data.test) if data.test is not None else 0)

@@ -1,0 +1,111 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adsr_hf.data import DataArguments, ImageData, load_image_data
+
+STEEL = Path(__file__).parents[2] / ".." / "shared" / "data" / "xsdd-steel-eq"
+
+Folder = Callable[..., Path]
+
+
+@pytest.fixture
+def load(make_processor: Callable[..., Any]) -> Callable[..., ImageData]:
+    def run(root: Path, side: int = 8, processor: dict | None = None, **changes: Any) -> ImageData:
+        settings: dict[str, Any] = {"dataset": str(root), "crop_padding": 2} | changes
+        image_processor = make_processor(side, **(processor or {}))
+        return load_image_data(DataArguments(**settings), image_processor, seed=1, show_progress=False)
+
+    return run
+
+
+def folders(count: int) -> dict[str, int]:
+    return {f"{split}/{name}": count for split in ("train", "test") for name in ("cat", "dog")}
+
+
+def test_from_files_to_data_sets(image_folder: Folder, load: Callable[..., ImageData]) -> None:
+    root = image_folder(folders(10))
+    grey = Image.fromarray(np.arange(120, dtype=np.uint8).reshape(10, 12))
+    for name in ("train/cat/000.png", "test/dog/000.png"):
+        grey.save(root / name)
+    grey.convert("RGBA").save(root / "train/dog/001.png")
+    data = load(root)
+    assert data.summary == (
+        "pets: 18 train / 2 validation / 20 test images, 2 classes, 8×8 px; 2 greyscale, 1 RGBA converted to RGB"
+    )
+    assert data.class_names == data.train.class_names == ["cat", "dog"]
+    assert data.notes == ["validation: 2 images held out from train (stratified, seed 0)"]
+    assert data.validation is not None
+    assert data.test is not None
+    example = data.train[0]
+    assert example["pixel_values"].shape == (3, 8, 8)
+
+    for split, changes in ((data.train, True), (data.validation, False), (data.test, False)):
+        first = torch.stack([split[index]["pixel_values"] for index in range(len(split))])
+        split.set_epoch(1)
+        second = torch.stack([split[index]["pixel_values"] for index in range(len(split))])
+        assert torch.equal(first, second) is not changes
+
+
+def test_the_same_split_has_the_same_fingerprint_wherever_it_is_kept(
+    image_folder: Folder, load: Callable[..., ImageData]
+) -> None:
+    root = image_folder(folders(6))
+    memory, lazy = load(root), load(root, cache_gigabytes=0.0)
+    assert memory.train.fingerprint == lazy.train.fingerprint
+    assert memory.train.fingerprint != load(root, split_seed=1).train.fingerprint
+    indices = [3, 0]
+    for one, two in zip(memory.train.__getitems__(indices), lazy.train.__getitems__(indices), strict=True):
+        assert torch.equal(one["pixel_values"], two["pixel_values"])
+
+
+def test_augmentation_can_be_off(image_folder: Folder, load: Callable[..., ImageData]) -> None:
+    data = load(image_folder(folders(4)), crop_padding=0, horizontal_flip=False)
+    assert data.train.augmentation is None
+
+
+def test_skipped_images_are_told(image_folder: Folder, load: Callable[..., ImageData]) -> None:
+    root = image_folder(folders(6))
+    (root / "train/cat/002.png").write_bytes(b"broken")
+    data = load(root, skip_broken_images=True, validation_fraction=0)
+    assert data.summary.endswith("11 train / 12 test images, 2 classes, 8×8 px; 1 broken image skipped")
+    assert "skipped: image train[2]" in data.notes[-1]
+
+
+def test_a_class_that_was_skipped_away_is_missing(image_folder: Folder, load: Callable[..., ImageData]) -> None:
+    root = image_folder({"train/cat": 4, "train/dog": 4, "test/cat": 2, "test/dog": 1})
+    (root / "test/dog/000.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"split 'test' has no image of class 'dog'"):
+        load(root, skip_broken_images=True)
+
+
+def test_a_broken_image_that_was_held_out_is_named_by_its_row_in_train(
+    image_folder: Folder, load: Callable[..., ImageData]
+) -> None:
+    root = image_folder({"cat": 10, "dog": 10})
+    for position, path in enumerate(sorted(root.rglob("*.png"))):
+        content = path.read_bytes()
+        path.write_bytes(content[:40])
+        with pytest.raises(ValueError, match=rf"image train\[{position}\] \({path}\)"):
+            load(root)
+        path.write_bytes(content)
+
+
+def test_splits_of_different_sizes_are_refused(image_folder: Folder, load: Callable[..., ImageData]) -> None:
+    root = image_folder({"train/cat": 4, "train/dog": 4})
+    image_folder({"test/cat": 2, "test/dog": 2}, size=(20, 20))
+    with pytest.raises(ValueError, match=r"train has 12×10 px and test has 20×20 px"):
+        load(root, processor={"do_resize": False})
+
+
+@pytest.mark.skipif(not STEEL.exists(), reason="shared data are not here")
+def test_steel_defects_keep_their_order_and_size(load: Callable[..., ImageData]) -> None:
+    data = load(STEEL, side=32, max_train_images=70, max_eval_images=14)
+    assert data.summary == "xsdd-steel-eq: 70 train / 14 validation / 14 test images, 7 classes, 32×32 px"
+    assert data.train.labels.bincount().min() >= 1
+    assert data.train.pixels(range(70)).mean() == pytest.approx(0.5, abs=0.25)

@@ -1,0 +1,158 @@
+"""Folders of images, in every layout that people have."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adsr_hf.data.arguments import DataArguments
+from adsr_hf.data.sources import ORIGIN_COLUMN, ImageSplits, load_splits
+
+Folder = Callable[..., Path]
+
+
+def load(root: Path, **changes: Any) -> ImageSplits:
+    return load_splits(DataArguments(dataset=str(root), **changes))
+
+
+def files(split: Any) -> list[str]:
+    return [str(Path(row["path"]).relative_to(Path(row["path"]).parents[2])) for row in split["image"]]
+
+
+def test_classes_in_a_folder_are_sorted_and_held_out(image_folder: Folder) -> None:
+    splits = load(image_folder({"dog": 10, "cat": 20}))
+    assert splits.class_names == ["cat", "dog"]
+    assert splits.test is None
+    assert splits.validation is not None
+    for split, sizes in ((splits.train, [18, 9]), (splits.validation, [2, 1])):
+        assert [list(split["label"]).count(label) for label in (0, 1)] == sizes
+        for row, label in zip(split["image"], split["label"], strict=True):
+            assert Path(row["path"]).parent.name == splits.class_names[label]
+    assert set(files(splits.train)).isdisjoint(files(splits.validation))
+    assert splits.notes == ["validation: 3 images held out from train (stratified, seed 0)"]
+
+
+@pytest.mark.parametrize("validation", ["validation", "valid", "val", "dev"])
+def test_split_folders_are_honoured(image_folder: Folder, validation: str) -> None:
+    root = image_folder({f"{split}/{name}": 3 for split in ("train", validation, "test") for name in ("cat", "dog")})
+    splits = load(root)
+    for split, name in ((splits.train, "train"), (splits.validation, validation), (splits.test, "test")):
+        assert split is not None
+        assert len(split) == 6
+        assert {file.split("/")[0] for file in files(split)} == {name}
+        assert list(split[ORIGIN_COLUMN]) == [f"{name}[{row}]" for row in range(6)]
+    assert splits.notes == []
+
+
+def test_hold_out_never_takes_from_test(image_folder: Folder) -> None:
+    root = image_folder({f"{split}/{name}": 10 for split in ("train", "test") for name in ("cat", "dog")})
+    splits = load(root)
+    assert splits.validation is not None
+    assert splits.test is not None
+    assert {file.split("/")[0] for file in files(splits.validation)} == {"train"}
+    assert len(splits.test) == 20
+    assert len(splits.train) + len(splits.validation) == 20
+
+
+def test_the_split_seed_decides_who_is_held_out(image_folder: Folder) -> None:
+    root = image_folder({"cat": 20, "dog": 20})
+    first, again, other = (files(load(root, split_seed=seed).validation) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_no_hold_out_when_the_fraction_is_zero(image_folder: Folder) -> None:
+    splits = load(image_folder({"cat": 2, "dog": 2}), validation_fraction=0)
+    assert splits.validation is None
+    assert len(splits.train) == 4
+    assert "no model can be selected" in splits.notes[0]
+
+
+def test_a_class_called_train_is_a_class(image_folder: Folder) -> None:
+    assert load(image_folder({"bus": 3, "train": 3, "test": 3})).class_names == ["bus", "test", "train"]
+
+
+def test_folders_beside_the_splits_are_no_classes(image_folder: Folder) -> None:
+    root = image_folder(
+        {f"{split}/{name}": 4 for split in ("train", "test") for name in ("cat", "dog")} | {"raw/x": 2}
+    )
+    assert load(root).class_names == ["cat", "dog"]
+
+
+def test_sub_folders_of_a_class_belong_to_it_and_odd_files_are_counted(image_folder: Folder) -> None:
+    root = image_folder({"cat/monday": 4, "cat/tuesday": 4, "dog": 8, ".trash/old": 3})
+    (root / "cat" / "readme.txt").write_text("no image")
+    (root / "labels.csv").write_text("no image")
+    splits = load(root, validation_fraction=0)
+    assert list(splits.train["label"]) == [0] * 8 + [1] * 8
+    assert "2 files were left out: no images, or outside the class folders" in splits.notes
+
+
+def test_limits_keep_one_of_each_class_and_are_nested(image_folder: Folder) -> None:
+    root = image_folder({f"{split}/{name}": 12 for split in ("train", "test") for name in ("a", "b", "c")})
+    small, large = (load(root, max_train_images=limit, max_eval_images=3) for limit in (3, 9))
+    assert sorted(small.train["label"]) == [0, 1, 2]
+    assert len(large.train) == 9
+    assert set(small.train[ORIGIN_COLUMN]) < set(large.train[ORIGIN_COLUMN])
+    assert small.validation is not None
+    assert small.test is not None
+    assert len(small.validation) == len(small.test) == 3
+    assert any("train: 3 of 32 images (max_train_images" in note for note in small.notes)
+
+
+def test_a_limit_below_the_number_of_classes_is_refused(image_folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"max_train_images=2 must be at least 3"):
+        load(image_folder({"a": 5, "b": 5, "c": 5}), max_train_images=2)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_class_missing_from_a_split_is_named(image_folder: Folder, split: str) -> None:
+    counts = {f"{name}/{label}": 3 for name in ("train", "validation", "test") for label in ("cat", "dog", "emu")}
+    del counts[f"{split}/emu"]
+    with pytest.raises(ValueError, match=rf"split '{split}' has no image of class 'emu'"):
+        load(image_folder(counts))
+
+
+def test_an_empty_class_folder_is_a_missing_class(image_folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"split 'train' has no image of class 'emu'"):
+        load(image_folder({"cat": 3, "dog": 3, "emu": 0}))
+
+
+def test_an_empty_split_is_named(image_folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"split 'test' .*is empty"):
+        load(image_folder({"train/cat": 3, "train/dog": 3, "test/cat": 0, "test/dog": 0}))
+
+
+def test_a_folder_without_images_says_how_to_lay_them_out(tmp_path: Path, write_image: Folder) -> None:
+    write_image(tmp_path / "flat" / "1.png")
+    with pytest.raises(ValueError, match=r"holds no images in class folders.*one sub-folder for each class"):
+        load(tmp_path / "flat")
+
+
+def test_one_class_is_no_classification(image_folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"one class only \('images'\)"):
+        load(image_folder({"images": 5}))
+
+
+def test_a_class_with_one_image_cannot_be_held_out(image_folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"needs at least 2.*'dog'"):
+        load(image_folder({"cat": 5, "dog": 1}))
+
+
+def test_local_data_are_read_without_any_network(image_folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("network used")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    root = image_folder({"cat": 3, "dog": 3})
+    splits = load(root)
+    splits.train.to_parquet(root.parent / "pets.parquet")
+    load(root.parent / "pets.parquet", validation_fraction=0)
+    load(Path("digits"))
+
+
+def test_a_config_makes_no_sense_for_local_data(image_folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"dataset_config='x'.*is local"):
+        load(image_folder({"cat": 3, "dog": 3}), dataset_config="x")

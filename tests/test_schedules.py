@@ -1,0 +1,53 @@
+"""Annealing against the equation in exact steps, and what must hold for any two ends."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adsr_hf.schedules import cosine_anneal
+
+values = st.floats(-10, 10, allow_nan=False)
+totals = st.integers(1, 5000)
+
+
+@pytest.mark.parametrize(("start", "end"), [(2.0, 1.0), (0.7, 0.95)])
+@pytest.mark.parametrize("total", [1, 2, 7, 1000])
+def test_both_ends_are_hit(start: float, end: float, total: int) -> None:
+    assert cosine_anneal(start, end, step=0, total_steps=total) == pytest.approx(start, rel=1e-15)
+    assert cosine_anneal(start, end, step=total, total_steps=total) == pytest.approx(end, rel=1e-15)
+
+
+def test_by_hand() -> None:
+    """cos(π/3) = ½, cos(π/2) = 0, cos(2π/3) = −½."""
+    assert [cosine_anneal(3.0, 1.0, step=step, total_steps=6) for step in (2, 3, 4)] == pytest.approx([2.5, 2.0, 1.5])
+
+
+@given(start=values, end=values, total=totals, share=st.floats(0, 1))
+def test_equals_the_half_angle_form(start: float, end: float, total: int, share: float) -> None:
+    """½(1 + cos x) = cos²(x / 2): the same curve by another route, in numpy."""
+    step = round(share * total)
+    weight = np.cos(np.float64(math.pi) * step / (2 * total)) ** 2
+    expected = weight * start + (1 - weight) * end
+    assert cosine_anneal(start, end, step=step, total_steps=total) == pytest.approx(expected, abs=1e-12)
+
+
+@given(start=values, end=values, total=st.integers(1, 200))
+def test_never_turns_back(start: float, end: float, total: int) -> None:
+    curve = np.array([cosine_anneal(start, end, step=step, total_steps=total) for step in range(total + 1)])
+    assert (np.diff(curve) * np.sign(end - start) >= -1e-12).all()
+    assert curve.min() >= min(start, end) - 1e-12
+    assert curve.max() <= max(start, end) + 1e-12
+
+
+@given(start=values, end=values, total=totals, beyond=st.integers(1, 10_000))
+def test_stays_at_the_end_afterwards(start: float, end: float, total: int, beyond: int) -> None:
+    assert cosine_anneal(start, end, step=total + beyond, total_steps=total) == pytest.approx(end, abs=1e-12)
+
+
+@pytest.mark.parametrize(("step", "total", "named"), [(-1, 10, "step=-1"), (0, 0, "total_steps=0")])
+def test_impossible_steps_are_refused(step: int, total: int, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        cosine_anneal(1.0, 0.0, step=step, total_steps=total)
