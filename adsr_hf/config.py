@@ -10,7 +10,7 @@ from adsr_hf.attacks import PGD, ThreatModel
 from adsr_hf.method_arguments import MethodArguments
 
 
-@dataclass
+@dataclass(repr=False)
 class ADSRConfig(MethodArguments, TrainingArguments):
     """Settings of :class:`adsr_hf.ADSRTrainer`: every field of ``transformers.TrainingArguments``, and the method's.
 
@@ -100,6 +100,9 @@ class ADSRConfig(MethodArguments, TrainingArguments):
     def evaluation_attack(self) -> PGD:
         """The attack of ``trainer.evaluate()``; it keeps the worst iterate of all restarts."""
         return PGD(self.threat, num_steps=self.eval_attack_steps, restarts=self.eval_attack_restarts, keep="worst")
+
+    # Trainer's own, since the one that a dataclass makes shows the Hub token.
+    __repr__ = TrainingArguments.__repr__
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the Hub token: training_args.bin is pickled, and uploaded."""

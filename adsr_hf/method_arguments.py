@@ -182,10 +182,10 @@ class MethodArguments:
                 f"epsilon=0 leaves method={self.method!r} nothing to attack; set a radius such as 8/255, or "
                 "method='clean'"
             )
-        if self.attack_step_size is not None and not self.attack_step_size > 0:
+        if self.attack_step_size is not None and not 0 < self.attack_step_size < math.inf:
             raise ValueError(
-                f"attack_step_size={self.attack_step_size:g} must be positive; leave it out for 2.5 * epsilon / "
-                "attack_steps"
+                f"attack_step_size={self.attack_step_size:g} must be positive and finite; leave it out for "
+                "2.5 * epsilon / attack_steps"
             )
         _at_least("attack_steps", self.attack_steps, 1, fix="for training without an attack set method='clean'")
         _at_least("eval_attack_steps", self.eval_attack_steps, 0, fix="0 leaves robust figures out")

@@ -32,6 +32,8 @@ from adsr_hf import ADSRConfig, ADSRTrainer
 SIZE, CLASSES = 16, 4
 # Different in every channel, so that a swapped channel or a forgotten normalisation shows.
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+# Renamed in transformers 5.23, where the old name warns.
+CHECKPOINTING = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if hasattr(ADSRConfig, n))
 
 _PATCHES = {"image_size": SIZE, "patch_size": 4}
 _ENCODER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adsr_hf.attacks import ATTACK_LOSSES
@@ -43,6 +43,7 @@ class TestMargin:
         logits = torch.tensor([[1.0, 4.0, 2.0], [1.0, 4.0, 2.0], [1.0, 4.0, 2.0], [-9.0, -3.0, -5.0]])
         assert margin(logits, torch.tensor([0, 1, 2, 1])).tolist() == [3.0, -2.0, 2.0, -2.0]
 
+    @settings(deadline=None)
     @given(
         rows=st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=4, max_size=4, unique=True), min_size=1),
         label=st.integers(0, 3),

@@ -117,7 +117,7 @@ class TestLinearOptimum:
 
 
 def numpy_pgd(
-    weights: tuple[np.ndarray, ...], images: np.ndarray, targets: np.ndarray, threat: ThreatModel, num_steps: int
+    weights: list[np.ndarray], images: np.ndarray, targets: np.ndarray, threat: ThreatModel, num_steps: int
 ) -> np.ndarray:
     """Madry et al. on softmax(W2 · tanh(W1 · x + b1) + b2) in float64, with the gradient by hand."""
     first, first_bias, second, second_bias = weights
@@ -132,9 +132,8 @@ def numpy_pgd(
             current = current + 2.5 * threat.epsilon / num_steps * np.sign(gradient)
             current = np.clip(current, start - threat.epsilon, start + threat.epsilon)
         else:
-            current = current + 2.5 * threat.epsilon / num_steps * gradient / np.linalg.norm(
-                gradient, axis=1, keepdims=True
-            )
+            unit = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
+            current = current + 2.5 * threat.epsilon / num_steps * unit
             length = np.linalg.norm(current - start, axis=1, keepdims=True)
             current = start + (current - start) * np.minimum(1, threat.epsilon / length)
         current = np.clip(current, 0, 1)
@@ -159,8 +158,8 @@ class TestAgainstNumpy:
             network, images, labels if kind == "hard" else soft
         )
         distribution = np.eye(CLASSES)[labels.numpy()] if kind == "hard" else soft.double().numpy()
-        in_float64 = tuple(weight.double().numpy() for weight in weights)
-        expected = numpy_pgd(in_float64, images.double().numpy(), distribution, threat, num_steps=7)
+        arrays = [tensor.double().numpy() for tensor in (*weights, images)]
+        expected = numpy_pgd(arrays[:4], arrays[4], distribution, threat, num_steps=7)
         np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-5)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BitImageProcessor, ConvNextImageProcessor, ViTImageProcessor
 
@@ -38,6 +38,7 @@ def as_is(processor_class: type, **settings: Any) -> Any:
 
 
 class TestAffineMap:
+    @settings(deadline=None)
     @given(
         mean=st.floats(-1, 1),
         std=st.floats(0.05, 4),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 
@@ -68,11 +68,13 @@ class TestText:
     def test_str_is_what_a_person_writes(self, threat: ThreatModel, text: str) -> None:
         assert str(threat) == text
 
+    @settings(deadline=None)
     @given(norm=norms, epsilon=st.floats(0, 1) | st.integers(0, 255).map(lambda levels: levels / 255))
     def test_str_parses_back_to_the_same_radius(self, norm: str, epsilon: float) -> None:
         threat = ThreatModel(norm, epsilon)
         assert ThreatModel.parse(str(threat)) == threat
 
+    @settings(deadline=None)
     @given(epsilon=st.floats(0, 1e30))
     def test_str_of_large_l2_radii_parses_back(self, epsilon: float) -> None:
         threat = ThreatModel("L2", epsilon)
@@ -128,6 +130,7 @@ class TestValidation:
 
 
 class TestProject:
+    @settings(deadline=None)
     @given(norm=norms, epsilon=radii, images=pixels, perturbed=anywhere)
     def test_lands_in_ball_and_box(
         self, norm: str, epsilon: float, images: torch.Tensor, perturbed: torch.Tensor
@@ -140,12 +143,14 @@ class TestProject:
         assert (distances(images, projected, norm) <= epsilon + 1e-6).all()
         assert threat.contains(images, projected).all()
 
+    @settings(deadline=None)
     @given(norm=norms, epsilon=radii, images=pixels, perturbed=anywhere)
     def test_is_idempotent(self, norm: str, epsilon: float, images: torch.Tensor, perturbed: torch.Tensor) -> None:
         threat = ThreatModel(norm, epsilon)
         once = threat.project(images, perturbed)
         torch.testing.assert_close(threat.project(images, once), once, rtol=0, atol=2e-7)
 
+    @settings(deadline=None)
     @given(norm=norms, epsilon=radii, images=pixels, candidate=pixels)
     def test_leaves_allowed_images_unchanged(
         self, norm: str, epsilon: float, images: torch.Tensor, candidate: torch.Tensor
@@ -156,6 +161,7 @@ class TestProject:
         projected = ThreatModel(norm, epsilon).project(images, candidate)
         assert torch.equal(projected[inside], candidate[inside])
 
+    @settings(deadline=None)
     @given(epsilon=radii, images=pixels, perturbed=anywhere)
     def test_l2_equals_float64(self, epsilon: float, images: torch.Tensor, perturbed: torch.Tensor) -> None:
         projected = ThreatModel("L2", epsilon).project(images, perturbed)
@@ -184,6 +190,7 @@ class TestProject:
 
 
 class TestContainsAndDistance:
+    @settings(deadline=None)
     @given(norm=norms, images=pixels, others=pixels)
     def test_distance_equals_float64(self, norm: str, images: torch.Tensor, others: torch.Tensor) -> None:
         distance = ThreatModel(norm, 0.1).distance(images, others)
@@ -199,6 +206,7 @@ class TestContainsAndDistance:
 
 
 class TestSample:
+    @settings(deadline=None)
     @given(norm=norms, epsilon=radii, images=pixels, seed=st.integers(0, 2**31))
     def test_stays_in_ball_and_box(self, norm: str, epsilon: float, images: torch.Tensor, seed: int) -> None:
         drawn = ThreatModel(norm, epsilon).sample(images, torch.Generator().manual_seed(seed))

@@ -1,0 +1,248 @@
+"""ADSRConfig: what it refuses and how it says so, what it fills in, what it never writes, how it is parsed."""
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import HfArgumentParser, TrainingArguments
+
+from adsr_hf import ADSRConfig
+from tests.tiny import CHECKPOINTING, tiny_config, tiny_trainer
+
+STEPS = {"eval_strategy": "steps", "save_strategy": "steps", "save_steps": 1, "eval_steps": 1}
+TOKEN = "hf_do-not-write-me-anywhere"
+
+
+@pytest.fixture
+def output_dir(tmp_path: Path) -> str:
+    return str(tmp_path / "run")
+
+
+class TestWrongOnPurpose:
+    """Every message names the field, its value, and a way out."""
+
+    @pytest.mark.parametrize(
+        ("wrong", "parts"),
+        [
+            ({"epsilon": "-8/255"}, ["epsilon=-0.0313", "at least 0", "8/255"]),
+            ({"epsilon": 0}, ["epsilon=0 ", "method='adsr'", "method='clean'"]),
+            ({"epsilon": 0.0, "method": "pgd_at"}, ["epsilon=0 ", "method='pgd_at'", "8/255"]),
+            ({"epsilon": 1.5}, ["epsilon=1.5", "[0, 1]", "1.5/255"]),
+            ({"epsilon": 8}, ["epsilon=8 ", "[0, 1]", "write epsilon=8/255"]),
+            ({"epsilon": "8"}, ["epsilon=8 ", "write epsilon=8/255"]),
+            ({"epsilon": "nan"}, ["epsilon=nan", "finite"]),
+            ({"epsilon": "inf", "norm": "L2"}, ["epsilon=inf", "finite"]),
+            ({"epsilon": "8/0"}, ["epsilon", "'8/0'", "8/255"]),
+            ({"epsilon": "eight"}, ["epsilon", "'eight'", "8/255"]),
+            ({"norm": "L1"}, ["norm='L1'", "'Linf'", "'L2'"]),
+            ({"norm": "linf"}, ["norm='linf'", "'Linf'"]),
+            ({"method": "trades"}, ["method='trades'", "'clean'", "'pgd_at'", "'adsr'"]),
+            ({"attack_steps": 0}, ["attack_steps=0", "at least 1", "method='clean'"]),
+            ({"attack_steps": 2.5}, ["attack_steps=2.5", "whole number"]),
+            ({"attack_step_size": 0}, ["attack_step_size=0", "positive", "2.5 * epsilon"]),
+            ({"attack_step_size": "-2/255"}, ["attack_step_size=-0.0078", "positive"]),
+            ({"attack_step_size": float("inf")}, ["attack_step_size=inf", "finite"]),
+            ({"attack_mode": "test"}, ["attack_mode='test'", "'eval'", "'train'"]),
+            ({"attack_precision": "fp16"}, ["attack_precision='fp16'", "'float32'", "'bf16'"]),
+            (
+                {"attack_precision": "bf16", "attack_mode": "train"},
+                ["attack_precision='bf16'", "attack_mode='train'", "attack_mode='eval'"],
+            ),
+            ({"eval_attack_steps": -1}, ["eval_attack_steps=-1", "at least 0", "0 leaves robust figures out"]),
+            ({"eval_attack_restarts": 0}, ["eval_attack_restarts=0", "at least 1"]),
+            ({"temperature_start": 0.0}, ["temperature_start=0.0", "positive"]),
+            ({"temperature_end": -1.0}, ["temperature_end=-1.0", "positive"]),
+            ({"temperature_end": float("nan")}, ["temperature_end=nan", "positive"]),
+            ({"temperature_start": "2"}, ["temperature_start='2'", "positive number"]),
+            ({"interpolation_start": -0.1}, ["interpolation_start=-0.1", "[0, 1]"]),
+            ({"interpolation_end": 1.01}, ["interpolation_end=1.01", "[0, 1]"]),
+            ({"interpolation_end": float("nan")}, ["interpolation_end=nan", "[0, 1]"]),
+            ({"teacher_decay": 1.0}, ["teacher_decay=1.0", "[0, 1)", "0.995"]),
+            ({"teacher_decay": -0.5}, ["teacher_decay=-0.5", "[0, 1)"]),
+            ({"teacher_decay": float("nan")}, ["teacher_decay=nan", "[0, 1)"]),
+            ({"publish": "ema"}, ["publish='ema'", "'student'", "'teacher'"]),
+            ({"evaluate_weights": "best"}, ["evaluate_weights='best'", "'both'"]),
+            (
+                {"evaluate_weights": "teacher", "method": "pgd_at"},
+                ["evaluate_weights='teacher'", "method='pgd_at'", "publish='teacher'"],
+            ),
+            ({"fp16": True}, ["fp16=True", "bf16=True"]),
+            ({"label_smoothing_factor": 0.1}, ["label_smoothing_factor=0.1", "method='adsr'", "method='pgd_at'"]),
+            ({"label_smoothing_factor": 1.0, "method": "pgd_at"}, ["label_smoothing_factor=1.0", "[0, 1)"]),
+            ({"batch_eval_metrics": True}, ["batch_eval_metrics=True", "False"]),
+            (
+                {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": True}},
+                ["use_reentrant=True", "False"],
+            ),
+            (
+                {
+                    "save_only_model": True,
+                    "load_best_model_at_end": True,
+                    "eval_strategy": "steps",
+                    "save_strategy": "steps",
+                },
+                ["save_only_model=True", "load_best_model_at_end=True"],
+            ),
+        ],
+    )
+    def test_is_refused(self, output_dir: str, wrong: dict[str, Any], parts: list[str]) -> None:
+        with pytest.raises(ValueError) as refusal:  # noqa: PT011 - each message is checked part by part
+            tiny_config(output_dir, **wrong)
+        for part in parts:
+            assert part in str(refusal.value)
+
+    def test_nothing_is_written(self, output_dir: str) -> None:
+        with pytest.raises(ValueError, match="epsilon=8"):
+            tiny_config(output_dir, epsilon=8)
+        assert not Path(output_dir).exists()
+
+    def test_trainer_wants_this_config(self, output_dir: str) -> None:
+        arguments = TrainingArguments(output_dir, use_cpu=True, report_to="none")
+        trainer = tiny_trainer(output_dir)
+        with pytest.raises(TypeError, match=r"args=TrainingArguments must be an ADSRConfig"):
+            type(trainer)(model=trainer.model, args=arguments)
+
+    @pytest.mark.parametrize(
+        "allowed",
+        [
+            {"epsilon": 0, "method": "clean"},
+            {"epsilon": 1.0},
+            {"epsilon": 8, "norm": "L2"},
+            {"interpolation_start": 0.0, "interpolation_end": 1.0},
+            {"teacher_decay": 0.0},
+            {"eval_attack_steps": 0},
+            {"attack_step_size": "2/255"},
+            {"label_smoothing_factor": 0.1, "method": "pgd_at"},
+            {"evaluate_weights": "teacher", "method": "clean", "publish": "teacher"},
+        ],
+    )
+    def test_the_edges_are_allowed(self, output_dir: str, allowed: dict[str, Any]) -> None:
+        config = tiny_config(output_dir, **allowed)
+        assert config.threat.epsilon == config.epsilon
+
+
+class TestAttacks:
+    def test_default_step_is_madrys(self, output_dir: str) -> None:
+        attack = tiny_config(output_dir, epsilon="8/255", attack_steps=10).training_attack
+        assert attack.resolved_step_size == pytest.approx(2.5 * 8 / 255 / 10)
+        assert (attack.num_steps, attack.keep, attack.random_start, attack.restarts) == (10, "last", True, 1)
+        assert str(attack.threat) == "Linf 8/255"
+
+    def test_given_step(self, output_dir: str) -> None:
+        assert tiny_config(output_dir, attack_step_size="2/255").training_attack.resolved_step_size == 2 / 255
+
+    def test_evaluation_has_its_own_steps_and_restarts_and_keeps_the_worst(self, output_dir: str) -> None:
+        config = tiny_config(output_dir, eval_attack_steps=7, eval_attack_restarts=3, attack_steps=2, norm="L2")
+        attack = config.evaluation_attack
+        assert (attack.num_steps, attack.restarts, attack.keep, attack.threat.norm) == (7, 3, "worst", "L2")
+
+
+class TestWhatIsFilledIn:
+    @pytest.mark.parametrize(
+        ("settings", "figure", "greater"),
+        [
+            ({"load_best_model_at_end": True, **STEPS}, "robust_accuracy", True),
+            ({"load_best_model_at_end": True, "publish": "teacher", **STEPS}, "teacher_robust_accuracy", True),
+            (
+                {"load_best_model_at_end": True, "evaluate_weights": "teacher", **STEPS},
+                "teacher_robust_accuracy",
+                True,
+            ),
+            (
+                {"load_best_model_at_end": True, "publish": "teacher", "evaluate_weights": "student", **STEPS},
+                "robust_accuracy",
+                True,
+            ),
+            ({"load_best_model_at_end": True, "eval_attack_steps": 0, **STEPS}, "loss", False),
+            (
+                {"load_best_model_at_end": True, "eval_attack_steps": 0, "publish": "teacher", **STEPS},
+                "teacher_loss",
+                False,
+            ),
+            ({"save_strategy": "best", "eval_strategy": "steps", "eval_steps": 1}, "robust_accuracy", True),
+            ({"load_best_model_at_end": True, "metric_for_best_model": "ece", **STEPS}, "ece", False),
+            ({"metric_for_best_model": "eval_teacher_robust_ece"}, "eval_teacher_robust_ece", False),
+            ({"metric_for_best_model": "accuracy"}, "accuracy", True),
+            ({"metric_for_best_model": "robust_loss"}, "robust_loss", False),
+            ({"metric_for_best_model": "ece", "greater_is_better": True}, "ece", True),
+            ({}, None, None),
+        ],
+    )
+    def test_what_chooses_the_best_checkpoint(
+        self, output_dir: str, settings: dict[str, Any], figure: str | None, greater: bool | None
+    ) -> None:
+        config = tiny_config(output_dir, **settings)
+        assert (config.metric_for_best_model, config.greater_is_better) == (figure, greater)
+
+    def test_transforms_keep_their_image_column(self, output_dir: str) -> None:
+        assert tiny_config(output_dir).remove_unused_columns is False
+
+
+class TestHubToken:
+    @pytest.fixture
+    def config(self, output_dir: str) -> ADSRConfig:
+        return tiny_config(output_dir, hub_token=TOKEN)
+
+    def test_stays_usable(self, config: ADSRConfig) -> None:
+        assert config.hub_token == TOKEN
+
+    def test_is_in_no_written_form(self, config: ADSRConfig, tmp_path: Path) -> None:
+        torch.save(config, tmp_path / "training_args.bin")
+        assert TOKEN.encode() not in (tmp_path / "training_args.bin").read_bytes()
+        assert TOKEN.encode() not in pickle.dumps(config)
+        assert TOKEN not in config.to_json_string()
+        assert TOKEN not in json.dumps(config.to_dict())
+        assert TOKEN not in json.dumps(config.to_sanitized_dict(), default=str)
+        assert TOKEN not in str(config)
+        assert TOKEN not in repr(config)
+
+    @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+    def test_is_in_no_copy(self, config: ADSRConfig, duplicate: Any) -> None:
+        copied = duplicate(config)
+        assert copied.hub_token is None
+        assert copied.epsilon == config.epsilon
+        assert config.hub_token == TOKEN
+
+    def test_is_in_no_file_of_a_run(self, output_dir: str) -> None:
+        trainer = tiny_trainer(output_dir, hub_token=TOKEN, save_strategy="steps", save_steps=1, max_steps=1)
+        trainer.train()
+        trainer.save_model()
+        files = [path for path in Path(output_dir).rglob("*") if path.is_file()]
+        assert len(files) > 5
+        assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
+
+
+class TestWrittenAndRead:
+    def test_json_has_radii_as_numbers(self, output_dir: str) -> None:
+        written = json.loads(tiny_config(output_dir, epsilon="8/255", attack_step_size="2/255").to_json_string())
+        assert (written["epsilon"], written["attack_step_size"]) == (8 / 255, 2 / 255)
+        assert written["method"] == "adsr"
+
+    def test_pickle_gives_an_equal_config(self, output_dir: str) -> None:
+        config = tiny_config(output_dir, epsilon="8/255")
+        assert pickle.loads(pickle.dumps(config)).to_dict() == config.to_dict()
+
+    def test_command_line(self, output_dir: str) -> None:
+        flags = ["--output_dir", output_dir, "--epsilon", "8/255", "--attack_step_size", "2/255", "--method", "pgd_at"]
+        flags += ["--teacher_decay", "0.98", "--attack_random_start", "false", "--use_cpu", "--report_to", "none"]
+        (config,) = HfArgumentParser(ADSRConfig).parse_args_into_dataclasses(flags)
+        assert (config.epsilon, config.attack_step_size) == (8 / 255, 2 / 255)
+        assert (config.method, config.teacher_decay, config.attack_random_start) == ("pgd_at", 0.98, False)
+
+    @pytest.mark.parametrize("flags", [["--epsilon", "eight"], ["--method", "trades"], ["--attack_steps", "2.5"]])
+    def test_command_line_refuses_what_it_cannot_read(
+        self, output_dir: str, flags: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as stop:
+            HfArgumentParser(ADSRConfig).parse_args_into_dataclasses(["--output_dir", output_dir, *flags])
+        assert stop.value.code != 0
+        assert flags[0] in capsys.readouterr().err
+
+    def test_every_field_has_help(self) -> None:
+        text = HfArgumentParser(ADSRConfig).format_help()
+        for name in ("--epsilon", "--temperature_start", "--interpolation_end", "--teacher_decay", "--publish"):
+            assert name in text
