@@ -69,16 +69,17 @@ def verify_checkpoint(checkpoint: Path) -> None:
             "continue from an earlier one with resume_from_checkpoint=<its path>"
         )
     try:
-        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-    except (ValueError, KeyError) as error:
+        entries = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        expected = [(name, entry["bytes"], entry["sha256"]) for name, entry in entries.items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(_damaged(checkpoint, f"{MANIFEST_FILE} cannot be read")) from error
-    for name, expected in files.items():
+    for name, expected_size, expected_sha256 in expected:
         path = checkpoint / name
         size = path.stat().st_size if path.is_file() else None
-        if size != expected["bytes"]:
-            found = "is missing" if size is None else f"has {size} bytes instead of {expected['bytes']}"
+        if size != expected_size:
+            found = "is missing" if size is None else f"has {size} bytes instead of {expected_size}"
             raise CheckpointError(_damaged(checkpoint, f"{name} {found}"))
-        if _sha256(path) != expected["sha256"]:
+        if _sha256(path) != expected_sha256:
             raise CheckpointError(_damaged(checkpoint, f"{name} has another sha256 than when it was written"))
 
 
@@ -143,11 +144,7 @@ def load_weights(model: nn.Module, checkpoint: Path) -> None:
     """
     if not isinstance(model, PreTrainedModel):
         # Trainer saves such a module's state under its own names.
-        state = load_tensors(checkpoint / SAFE_WEIGHTS_NAME)
-        try:
-            model.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            raise CheckpointError(f"checkpoint {checkpoint} does not fit {type(model).__name__}: {error}") from error
+        load_raw_weights(model, checkpoint / SAFE_WEIGHTS_NAME)
         return
     try:
         restored, report = type(model).from_pretrained(checkpoint, output_loading_info=True, local_files_only=True)
@@ -156,7 +153,16 @@ def load_weights(model: nn.Module, checkpoint: Path) -> None:
     problems = {kind: sorted(map(str, keys)) for kind, keys in report.items() if keys and kind != "error_msgs"}
     if problems or report.get("error_msgs"):
         raise CheckpointError(f"checkpoint {checkpoint} does not fit {type(model).__name__}: {problems or report}")
-    model.load_state_dict(restored.state_dict(), strict=True)
+    _copy_state(model, restored.state_dict(), checkpoint)
+
+
+def load_raw_weights(model: nn.Module, path: Path) -> None:
+    """Load tensors saved under the module's own names into ``model``, exactly.
+
+    Raises:
+        CheckpointError: when a weight is missing, unexpected, of another shape, or the file is damaged.
+    """
+    _copy_state(model, load_tensors(path), path.parent)
 
 
 def save_tensors(path: Path, state: dict[str, Tensor]) -> None:
@@ -212,8 +218,8 @@ def check_finite(model: nn.Module, step: int) -> None:
     Raises:
         FloatingPointError: when a parameter holds NaN or infinity.
     """
-    sums = torch.stack([parameter.detach().float().sum() for parameter in model.parameters()])
-    if not torch.isfinite(sums).all():
+    finite = torch.stack([parameter.detach().isfinite().all() for parameter in model.parameters()])
+    if not finite.all():
         raise FloatingPointError(
             f"the weights hold NaN or infinity at step {step}; nothing was saved, earlier checkpoints are untouched. "
             "Lower learning_rate, or set max_grad_norm=1.0"
@@ -229,6 +235,20 @@ def _newest_finished(output_dir: Path) -> Path:
         f"resume_from_checkpoint=True, but output_dir={output_dir} holds no finished checkpoint; leave it out to "
         "start a new run"
     )
+
+
+def _copy_state(model: nn.Module, state: dict[str, Tensor], checkpoint: Path) -> None:
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if own != found:
+        # torch would copy what fits before it complains.
+        differing = sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
+        shapes = "; ".join(f"{name} is {found.get(name)}, expected {own.get(name)}" for name in differing[:3])
+        raise CheckpointError(
+            f"checkpoint {checkpoint} does not fit {type(model).__name__}: {shapes} ({len(differing)} in all). Build "
+            "the model with the config that the checkpoint holds"
+        )
+    model.load_state_dict(state, strict=True)
 
 
 def _sha256(path: Path) -> str:

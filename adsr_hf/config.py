@@ -64,10 +64,20 @@ class ADSRConfig(MethodArguments, TrainingArguments):
             )
         if not 0 <= self.label_smoothing_factor < 1:
             raise ValueError(f"label_smoothing_factor={self.label_smoothing_factor} must lie in [0, 1)")
+        if self.max_steps <= 0 and self.epsilon_ramp_epochs > self.num_train_epochs:
+            raise ValueError(
+                f"epsilon_ramp_epochs={self.epsilon_ramp_epochs:g} is longer than num_train_epochs="
+                f"{self.num_train_epochs:g}, so epsilon would never be reached; shorten the ramp"
+            )
         if self.batch_eval_metrics:
             raise ValueError(
                 "batch_eval_metrics=True is not supported: robust figures are computed over the whole evaluation set; "
                 "set it to False"
+            )
+        if not self.eval_do_concat_batches:
+            raise ValueError(
+                "eval_do_concat_batches=False is not supported: robust figures are computed over the whole evaluation "
+                "set; set it to True"
             )
         if self.save_only_model and self.load_best_model_at_end and self.keeps_teacher:
             raise ValueError(
@@ -86,13 +96,12 @@ class ADSRConfig(MethodArguments, TrainingArguments):
         """What the attacker may do, in training and in evaluation."""
         return ThreatModel(self.norm, float(self.epsilon))
 
-    @property
-    def training_attack(self) -> PGD:
-        """The attack on training images."""
+    def training_attack(self, scale: float = 1.0) -> PGD:
+        """The attack on training images, with radius and step size multiplied by ``scale`` in (0, 1]."""
         return PGD(
-            self.threat,
+            ThreatModel(self.norm, scale * self.epsilon),
             num_steps=self.attack_steps,
-            step_size=self.attack_step_size,
+            step_size=None if self.attack_step_size is None else scale * self.attack_step_size,
             random_start=self.attack_random_start,
         )
 

@@ -5,20 +5,9 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Literal
 
+from adsr_hf.radius import Radius
+
 METHODS = ("clean", "pgd_at", "adsr")
-
-
-class Radius(float):
-    """A float that can also be written as a fraction, such as ``"8/255"``, in Python, YAML and on the command line."""
-
-    def __new__(cls, value: "str | float") -> "Radius":
-        numerator, slash, denominator = value.partition("/") if isinstance(value, str) else (value, "", "")
-        try:
-            return super().__new__(cls, float(numerator) / float(denominator) if slash else float(numerator))
-        except (TypeError, ValueError, ZeroDivisionError):
-            raise ValueError(
-                f"a radius must be a number such as 0.03 or a fraction such as 8/255, got {value!r}"
-            ) from None
 
 
 def _help(text: str) -> dict[str, str]:
@@ -52,6 +41,13 @@ class MethodArguments:
         metadata=_help(
             "Radius of the threat model in [0, 1] pixel units, as a number or a fraction. Usual: 8/255 at 32 px and "
             "4/255 at 224 px for Linf, 0.5 for L2. Choose the smallest that covers what your camera or attacker does."
+        ),
+    )
+    epsilon_ramp_epochs: float = field(
+        default=0.0,
+        metadata=_help(
+            "Epochs over which the training attack's radius grows linearly from near 0 to epsilon; 0 = full from the "
+            "first step. Transformers trained from scratch often stall at chance without it."
         ),
     )
     attack_steps: int = field(
@@ -182,6 +178,7 @@ class MethodArguments:
                 f"epsilon=0 leaves method={self.method!r} nothing to attack; set a radius such as 8/255, or "
                 "method='clean'"
             )
+        _in_range("epsilon_ramp_epochs", self.epsilon_ramp_epochs, low=0, fix="0 trains at full epsilon throughout")
         if self.attack_step_size is not None and not 0 < self.attack_step_size < math.inf:
             raise ValueError(
                 f"attack_step_size={self.attack_step_size:g} must be positive and finite; leave it out for "

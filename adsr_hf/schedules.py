@@ -1,4 +1,4 @@
-"""Annealing: the value of a knob at one optimizer step."""
+"""Schedules: the value of a knob at one optimizer step."""
 
 import math
 
@@ -22,3 +22,18 @@ def cosine_anneal(start: float, end: float, *, step: int, total_steps: int) -> f
         raise ValueError(f"total_steps={total_steps} must be at least 1")
     progress = min(step / total_steps, 1.0)
     return end + 0.5 * (start - end) * (1 + math.cos(math.pi * progress))
+
+
+def linear_ramp(*, step: int, ramp_steps: float) -> float:
+    """Share of the full value at optimizer step ``step``: (step + 1) / ramp_steps, at most 1; never 0.
+
+    Args:
+        step: 0 at the first optimizer step.
+        ramp_steps: steps until the full value is reached; 0 means at once.
+
+    Raises:
+        ValueError: when either is negative.
+    """
+    if step < 0 or ramp_steps < 0:
+        raise ValueError(f"step={step} and ramp_steps={ramp_steps} must be at least 0")
+    return min((step + 1) / ramp_steps, 1.0) if ramp_steps else 1.0

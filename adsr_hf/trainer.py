@@ -11,7 +11,7 @@ from adsr_hf.attacks.precision import BFloat16Copy
 from adsr_hf.classifier import check_trainable, logits_of, pixels_to_logits
 from adsr_hf.config import ADSRConfig
 from adsr_hf.objectives import soft_cross_entropy
-from adsr_hf.schedules import cosine_anneal
+from adsr_hf.schedules import cosine_anneal, linear_ramp
 from adsr_hf.targets import rectify, smooth_labels
 from adsr_hf.trainer_evaluation import EvaluatingTrainer
 
@@ -141,14 +141,20 @@ class ADSRTrainer(EvaluatingTrainer):
     ) -> Tensor:
         """Normalised adversarial inputs, found on the bare model, so that gradient sync is never involved."""
         victim = self._victim()
+        attack = self.args.training_attack(self._epsilon_scale())
         keep_modes = self.args.attack_mode == "train"
         with under_attack(victim, keep_modes=keep_modes):
             network = self._maybe_compiled("attack", victim)
             logits_fn = pixels_to_logits(network, self.pixel_space, self.num_classes, **others)
-            result = self.args.training_attack.run(logits_fn, pixels, targets, generator=self.attack_generator)
+            result = attack.run(logits_fn, pixels, targets, generator=self.attack_generator)
+        figures["epsilon"] = attack.threat.epsilon
         figures["zero_gradient_share"] = result.zero_gradient_share
         figures["perturbation_norm"] = self.args.threat.distance(pixels, result.images).mean()
         return self.pixel_space.to_pixel_values(result.images)
+
+    def _epsilon_scale(self) -> float:
+        share = self.args.epsilon_ramp_epochs / max(self.state.num_train_epochs, 1)
+        return linear_ramp(step=self.state.global_step, ramp_steps=share * self.state.max_steps)
 
     def _victim(self) -> nn.Module:
         if self._bfloat16_copy is None:

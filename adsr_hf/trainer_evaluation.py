@@ -141,7 +141,7 @@ class EvaluatingTrainer(ResumableTrainer):
                 f"labels run from {low} to {high}, but the model has classes 0 to {self.num_classes - 1}; load "
                 "it with num_labels set to the number of classes, or correct the labels"
             )
-        return pixel_values, labels, others
+        return pixel_values, labels.long(), others
 
 
 def _prefixed(prefix: str, figures: Mapping[str, float]) -> dict[str, float]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl
@@ -21,6 +20,12 @@ from adsr_hf.config import ADSRConfig
 from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted
 from adsr_hf.meters import TrainingMeters
 from adsr_hf.method_arguments import MethodArguments
+from adsr_hf.processes import (
+    any_process,
+    forget_evaluation,
+    refuse_unsupported_parallelism,
+    share_batch_statistics,
+)
 from adsr_hf.teacher import EMATeacher
 
 logger = logging.get_logger(__name__)
@@ -50,7 +55,7 @@ class ResumableTrainer(Trainer):
         self._saved_checkpoint: Path | None = None
         self.epoch_ended = False
         self._owns_output_dir = False
-        self._refuse_unsupported_parallelism()
+        refuse_unsupported_parallelism(self)
         self.add_callback(_RunCallback(self))
 
     def train(
@@ -75,6 +80,7 @@ class ResumableTrainer(Trainer):
         if self._resume_checkpoint is None and not self._owns_output_dir:
             checkpoints.refuse_foreign_run(output_dir)
         self._owns_output_dir = True
+        forget_evaluation(self)
         resume = str(self._resume_checkpoint) if self._resume_checkpoint else None
         try:
             with InterruptRequest() as self._interrupt:
@@ -98,12 +104,7 @@ class ResumableTrainer(Trainer):
 
     def after_optimizer_step(self) -> None:
         """Let the teacher follow, unless mixed precision skipped the step."""
-        if self.args.world_size > 1:
-            # Rank 0's batch statistics reach the others only with the next forward pass through the wrapped model,
-            # too late for the teacher, the attack and the evaluation, which use the bare one.
-            for buffer in self.model.buffers():
-                if buffer.is_floating_point():
-                    broadcast(buffer)
+        share_batch_statistics(self.model)
         if self.teacher is not None and not self.accelerator.optimizer_step_was_skipped:
             self.teacher.update(self.model)
 
@@ -121,18 +122,6 @@ class ResumableTrainer(Trainer):
         if self.args.publish == "teacher" and self.teacher is not None:
             return self.teacher.model
         return self.model
-
-    def _refuse_unsupported_parallelism(self) -> None:
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled or self.is_distributed_loading_by_transformers:
-            raise ValueError(
-                "sharded training (DeepSpeed, FSDP) is not supported yet: attacks would run on partial weights. "
-                "Launch plain data parallelism with `accelerate launch`"
-            )
-        if self.args.n_gpu > 1:
-            raise ValueError(
-                f"{self.args.n_gpu} GPUs in one process would use DataParallel, which the attack cannot see through; "
-                "start one process for each GPU with `accelerate launch`, or set CUDA_VISIBLE_DEVICES to one of them"
-            )
 
     def _run_epoch(self, model: nn.Module, epoch: int, train_dataloader: DataLoader, **kwargs: Any) -> None:
         if self.state.global_step >= self.state.max_steps:
@@ -188,6 +177,7 @@ class ResumableTrainer(Trainer):
                 setattr(self.args, name, value)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        checkpoints.check_finite(self.model, self.state.global_step)
         if state_dict is None and self.args.publish == "teacher" and self.teacher is not None:
             own = self.model.state_dict()
             state_dict = {name: value.to(own[name].dtype) for name, value in self.teacher.model.state_dict().items()}
@@ -229,7 +219,7 @@ class ResumableTrainer(Trainer):
     def _load_student(self, checkpoint: Path) -> None:
         raw = checkpoint / checkpoints.STUDENT_FILE
         if raw.is_file():
-            self.model.load_state_dict(checkpoints.load_tensors(raw), strict=True)
+            checkpoints.load_raw_weights(self.model, raw)
         else:
             checkpoints.load_weights(self.model, checkpoint)
 
@@ -254,7 +244,8 @@ class ResumableTrainer(Trainer):
     def _maybe_log_save_evaluate(
         self, tr_loss: Tensor, grad_norm: Any, model: nn.Module, trial: Any, *args: Any, **kwargs: Any
     ) -> None:
-        stopping = self._anyone_interrupted()
+        # A signal reaches the processes at different steps; all must stop at the same one.
+        stopping = any_process(self.accelerator, self._interrupt.requested)
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *args, **kwargs)
         # The evaluation at the end of an epoch is not made up for when a run is continued behind it.
         epoch_ends = float(self.state.epoch or 0).is_integer() or self.control.should_training_stop
@@ -265,13 +256,6 @@ class ResumableTrainer(Trainer):
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         self._finish_current_push()
         raise TrainingInterrupted(str(self._saved_checkpoint), resumable=not self.args.save_only_model)
-
-    def _anyone_interrupted(self) -> bool:
-        if self.args.world_size <= 1:
-            return self._interrupt.requested
-        # A signal reaches the processes at different steps; all must stop at the same one.
-        flag = torch.tensor(float(self._interrupt.requested), device=self.args.device)
-        return bool(self.accelerator.reduce(flag, "sum").item() > 0)
 
 
 class _RunCallback(TrainerCallback):

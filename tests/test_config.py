@@ -34,8 +34,14 @@ class TestWrongOnPurpose:
             ({"epsilon": 1.5}, ["epsilon=1.5", "[0, 1]", "1.5/255"]),
             ({"epsilon": 8}, ["epsilon=8 ", "[0, 1]", "write epsilon=8/255"]),
             ({"epsilon": "8"}, ["epsilon=8 ", "write epsilon=8/255"]),
-            ({"epsilon": "nan"}, ["epsilon=nan", "finite"]),
-            ({"epsilon": "inf", "norm": "L2"}, ["epsilon=inf", "finite"]),
+            ({"epsilon": float("nan")}, ["epsilon=nan", "finite"]),
+            ({"epsilon": float("inf"), "norm": "L2"}, ["epsilon=inf", "finite"]),
+            ({"epsilon": "nan"}, ["epsilon", "'nan'", "8/255"]),
+            ({"epsilon_ramp_epochs": -1.0}, ["epsilon_ramp_epochs=-1.0", "at least 0"]),
+            (
+                {"epsilon_ramp_epochs": 5.0, "num_train_epochs": 3.0, "max_steps": -1},
+                ["epsilon_ramp_epochs=5", "num_train_epochs=3", "shorten"],
+            ),
             ({"epsilon": "8/0"}, ["epsilon", "'8/0'", "8/255"]),
             ({"epsilon": "eight"}, ["epsilon", "'eight'", "8/255"]),
             ({"norm": "L1"}, ["norm='L1'", "'Linf'", "'L2'"]),
@@ -74,6 +80,7 @@ class TestWrongOnPurpose:
             ({"label_smoothing_factor": 0.1}, ["label_smoothing_factor=0.1", "method='adsr'", "method='pgd_at'"]),
             ({"label_smoothing_factor": 1.0, "method": "pgd_at"}, ["label_smoothing_factor=1.0", "[0, 1)"]),
             ({"batch_eval_metrics": True}, ["batch_eval_metrics=True", "False"]),
+            ({"eval_do_concat_batches": False}, ["eval_do_concat_batches=False", "True"]),
             (
                 {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": True}},
                 ["use_reentrant=True", "False"],
@@ -127,13 +134,20 @@ class TestWrongOnPurpose:
 
 class TestAttacks:
     def test_default_step_is_madrys(self, output_dir: str) -> None:
-        attack = tiny_config(output_dir, epsilon="8/255", attack_steps=10).training_attack
+        attack = tiny_config(output_dir, epsilon="8/255", attack_steps=10).training_attack()
         assert attack.resolved_step_size == pytest.approx(2.5 * 8 / 255 / 10)
         assert (attack.num_steps, attack.keep, attack.random_start, attack.restarts) == (10, "last", True, 1)
         assert str(attack.threat) == "Linf 8/255"
 
     def test_given_step(self, output_dir: str) -> None:
-        assert tiny_config(output_dir, attack_step_size="2/255").training_attack.resolved_step_size == 2 / 255
+        assert tiny_config(output_dir, attack_step_size="2/255").training_attack().resolved_step_size == 2 / 255
+
+    @pytest.mark.parametrize("step_size", [None, "2/255"])
+    def test_a_smaller_attack_keeps_its_proportions(self, output_dir: str, step_size: str | None) -> None:
+        config = tiny_config(output_dir, attack_step_size=step_size)
+        full, half = config.training_attack(), config.training_attack(0.5)
+        assert half.threat.epsilon == pytest.approx(full.threat.epsilon / 2)
+        assert half.resolved_step_size == pytest.approx(full.resolved_step_size / 2)
 
     def test_evaluation_has_its_own_steps_and_restarts_and_keeps_the_worst(self, output_dir: str) -> None:
         config = tiny_config(output_dir, eval_attack_steps=7, eval_attack_restarts=3, attack_steps=2, norm="L2")

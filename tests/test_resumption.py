@@ -1,12 +1,12 @@
 """A run that is cut off and continued is the run that was never cut off."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from adsr_hf import ADSRTrainer
@@ -140,7 +140,7 @@ def test_a_finished_run_takes_no_further_step(tmp_path: Path, max_steps: int) ->
     assert tree_of(tmp_path) == before
 
 
-# ---- the best checkpoint ---------------------------------------------------------------------------------------------
+# ---- the best checkpoint --------------------------------------------------------------------------------------------
 
 
 class Scripted:
@@ -212,7 +212,7 @@ def test_only_improvements_are_kept_with_save_strategy_best(tmp_path: Path) -> N
         verify_checkpoint(folder)
 
 
-# ---- re-entering training --------------------------------------------------------------------------------------------
+# ---- re-entering training -------------------------------------------------------------------------------------------
 
 
 def test_a_second_run_from_model_init_repeats_the_first(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_the_teacher_starts_again_when_the_batch_size_is_lowered(tmp_path: Path)
     assert any(not torch.equal(second.state_dict()[name], tensor) for name, tensor in before.items())
 
 
-# ---- refusals --------------------------------------------------------------------------------------------------------
+# ---- refusals -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +328,7 @@ def test_weights_alone_are_not_enough_to_continue(tmp_path: Path, method: str) -
     assert tree_of(tmp_path) == before
 
 
-# ---- what is saved, and when -----------------------------------------------------------------------------------------
+# ---- what is saved, and when ----------------------------------------------------------------------------------------
 
 
 def test_diverging_training_stops_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -370,6 +370,16 @@ def test_destroyed_weights_are_never_saved(tmp_path: Path, save_steps: int) -> N
     verify_checkpoint(newest)
 
 
+def test_weights_destroyed_by_the_last_step_do_not_replace_a_saved_model(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, max_steps=2, callbacks=[Poison(2)])
+    trainer.save_model()
+    before = tree_of(tmp_path)
+    trainer.train()
+    with pytest.raises(FloatingPointError, match="at step 2; nothing was saved"):
+        trainer.save_model()
+    assert tree_of(tmp_path) == before
+
+
 def test_the_hub_token_is_in_no_file(tmp_path: Path) -> None:
     token = "hf_ThisMustNeverBeWritten"
     trainer = tiny_trainer(
@@ -399,12 +409,29 @@ def test_a_checkpoint_records_the_arguments_that_the_user_gave(tmp_path: Path) -
     assert saved.epsilon == trainer.args.epsilon
 
 
+def test_only_sealed_checkpoints_are_pushed(tmp_path: Path) -> None:
+    class Pushing(ADSRTrainer):
+        pushed: tuple[str, ...] = ()
+
+        def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
+            self.hub_model_id = "user/model"
+
+        def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+            verify_checkpoint(Path(checkpoint_folder))
+            self.pushed += (Path(checkpoint_folder).name,)
+
+    trainer = tiny_trainer(tmp_path, trainer_class=Pushing, push_to_hub=True, save_strategy="steps", save_steps=1)
+    trainer.train()
+    assert trainer.pushed == ("checkpoint-1", "checkpoint-2", "checkpoint-3")
+    assert torch.load(tmp_path / "checkpoint-3" / "training_args.bin", weights_only=False).push_to_hub
+
+
 def test_older_checkpoints_go_only_once_the_new_one_is_sealed(tmp_path: Path, monkeypatch: Any) -> None:
     trainer = tiny_trainer(tmp_path, save_strategy="steps", save_steps=1, save_total_limit=1)
-    replace, disk_full_at = __import__("os").replace, "checkpoint-2"
+    replace = os.replace
 
     def full_disk(source: Any, target: Any) -> None:
-        if disk_full_at in str(target) and "manifest" in str(target):
+        if str(target).endswith("checkpoint-2/manifest.json"):
             raise OSError("No space left on device")
         replace(source, target)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adsr_hf.schedules import cosine_anneal
+from adsr_hf.schedules import cosine_anneal, linear_ramp
 
 values = st.floats(-10, 10, allow_nan=False)
 totals = st.integers(1, 5000)
@@ -51,3 +51,22 @@ def test_stays_at_the_end_afterwards(start: float, end: float, total: int, beyon
 def test_impossible_steps_are_refused(step: int, total: int, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         cosine_anneal(1.0, 0.0, step=step, total_steps=total)
+
+
+class TestRamp:
+    def test_by_hand(self) -> None:
+        assert [linear_ramp(step=step, ramp_steps=4) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+
+    def test_no_ramp_is_full_from_the_first_step(self) -> None:
+        assert linear_ramp(step=0, ramp_steps=0) == 1
+
+    @given(ramp_steps=st.floats(0, 1000), step=st.integers(0, 2000))
+    def test_is_a_positive_share_that_never_falls_and_is_full_in_the_end(self, ramp_steps: float, step: int) -> None:
+        now, later = (linear_ramp(step=at, ramp_steps=ramp_steps) for at in (step, step + 1))
+        assert 0 < now <= later <= 1
+        assert now == 1 or step < ramp_steps
+
+    @pytest.mark.parametrize(("step", "ramp_steps"), [(-1, 1.0), (0, -1.0)])
+    def test_negative_values_are_refused(self, step: int, ramp_steps: float) -> None:
+        with pytest.raises(ValueError, match=f"step={step} and ramp_steps={ramp_steps}"):
+            linear_ramp(step=step, ramp_steps=ramp_steps)

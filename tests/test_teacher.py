@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from adsr_hf.checkpoints import load_tensors, save_tensors
 from adsr_hf.classifier import bare_copy
 from adsr_hf.teacher import EMATeacher
-from tests.tiny import SIZE, TinyImages, tiny_model, tiny_vit
+from tests.tiny import SIZE, TinyImages, tiny_model, tiny_trainer, tiny_vit
 
 
 def disturb(model: nn.Module, seed: int) -> None:
@@ -177,8 +176,9 @@ class TestForwardWrappedForMixedPrecision:
     """accelerate replaces ``forward`` in the instance by one that is bound to the original."""
 
     @pytest.fixture
-    def student(self) -> nn.Module:
-        model = Accelerator(cpu=True, mixed_precision="bf16").prepare_model(tiny_vit(), evaluation_mode=True)
+    def student(self, tmp_path: Path) -> nn.Module:
+        model = tiny_vit()
+        tiny_trainer(tmp_path, model=model, bf16=True).accelerator.prepare_model(model)
         assert "forward" in model.__dict__
         return model
 

@@ -3,6 +3,6 @@
 from adsr_hf.attacks.losses import ATTACK_LOSSES
 from adsr_hf.attacks.pgd import PGD, AttackResult
 from adsr_hf.attacks.pixels import PixelSpace
-from adsr_hf.attacks.threat import NORMS, ThreatModel, parse_radius
+from adsr_hf.attacks.threat import NORMS, ThreatModel
 
-__all__ = ["ATTACK_LOSSES", "NORMS", "PGD", "AttackResult", "PixelSpace", "ThreatModel", "parse_radius"]
+__all__ = ["ATTACK_LOSSES", "NORMS", "PGD", "AttackResult", "PixelSpace", "ThreatModel"]

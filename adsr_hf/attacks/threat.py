@@ -1,7 +1,6 @@
 """Threat models: which perturbations an attacker may make, as one small value object."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,31 +8,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from adsr_hf.radius import Radius
+
 Norm = Literal["Linf", "L2"]
 RandomSource = torch.Generator | Sequence[torch.Generator] | None
 NORMS: tuple[str, ...] = get_args(Norm)
-
-_RADIUS = re.compile(r"^\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+)\s*)?$")
-
-
-def parse_radius(value: str | float) -> float:
-    """Read a radius written by a person: a number, or a fraction such as ``"8/255"``.
-
-    Raises:
-        ValueError: when the text is neither a number nor a fraction of two numbers.
-    """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    match = _RADIUS.match(value) if isinstance(value, str) else None
-    try:
-        if match is None:
-            raise ValueError
-        numerator, denominator = match.groups()
-        return float(numerator) / float(denominator or 1)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(
-            f"a radius must be a number such as 0.03 or a fraction such as 8/255, got {value!r}"
-        ) from None
 
 
 @dataclass(frozen=True)
@@ -75,7 +54,7 @@ class ThreatModel:
         if len(parts) != 2:
             raise ValueError(f"a threat model is a norm and a radius, such as 'Linf 8/255' or 'L2 0.5', got {text!r}")
         norm, radius = parts
-        return cls(norm=norm, epsilon=parse_radius(radius))  # type: ignore[arg-type]
+        return cls(norm=norm, epsilon=Radius(radius))  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         """Text that :meth:`parse` reads back to the same radius, as n/255 where that is exact and shorter."""

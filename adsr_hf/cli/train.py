@@ -1,8 +1,8 @@
 """``adsr train RECIPE.yaml [--field value ...]``."""
 
-from dataclasses import MISSING, fields
 from pathlib import Path
 
+from adsr_hf.cli.help_text import describe_fields
 from adsr_hf.cli.main import OK, UsageError
 from adsr_hf.data.arguments import DataArguments
 from adsr_hf.method_arguments import MethodArguments
@@ -41,9 +41,4 @@ def _help() -> str:
         "resume_from_checkpoint, push_to_hub, ...): `adsr train --help-all` lists them.",
         "Several processes: accelerate launch -m adsr_hf train RECIPE.yaml",
     ]
-    for title, section in _SECTIONS.items():
-        lines += ["", f"{title}:"]
-        for item in fields(section):
-            default = item.default if item.default is not MISSING else ""
-            lines += [f"  {item.name} (default: {default})", f"      {item.metadata['help']}"]
-    return "\n".join(lines)
+    return "\n".join(lines + describe_fields(_SECTIONS))

@@ -121,7 +121,9 @@ def evaluate(
     device = next(model.parameters()).device
     logits_fn = pixels_to_logits(model, pixel_space, num_classes)
     attacks = [PGD(threat, num_steps=num_steps, restarts=restarts, keep="worst") for threat in threats]
-    labels, clean, found = [], [], [[] for _ in attacks]  # type: ignore[var-annotated]
+    labels: list[Tensor] = []
+    clean: list[Tensor] = []
+    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in attacks]
     batches = DataLoader(dataset, batch_size=batch_size, collate_fn=default_data_collator)
     with under_attack(model), tqdm(total=len(dataset), unit="image", disable=not show_progress) as progress:
         for batch in batches:

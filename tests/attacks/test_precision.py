@@ -1,14 +1,15 @@
 """The bfloat16 copy for the attack: as the student is now, rounded; and its own."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from adsr_hf.attacks import PGD, PixelSpace, ThreatModel
 from adsr_hf.attacks.precision import BFloat16Copy
 from adsr_hf.classifier import pixels_to_logits
-from tests.tiny import CLASSES, FAMILIES, MEAN, STD, TinyImages, tiny_model, tiny_vit
+from tests.tiny import CLASSES, FAMILIES, MEAN, STD, TinyImages, tiny_model, tiny_trainer, tiny_vit
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -67,8 +68,10 @@ def test_logits_are_the_students_up_to_rounding() -> None:
     torch.testing.assert_close(rounded.float(), expected, atol=0.03, rtol=0.03)
 
 
-def test_a_student_wrapped_for_mixed_precision_is_copied_bare() -> None:
-    student = Accelerator(cpu=True, mixed_precision="bf16").prepare_model(tiny_vit(), evaluation_mode=True)
+def test_a_student_wrapped_for_mixed_precision_is_copied_bare(tmp_path: Path) -> None:
+    student = tiny_vit()
+    tiny_trainer(tmp_path, model=student, bf16=True).accelerator.prepare_model(student)
+    assert "forward" in student.__dict__
     copied = BFloat16Copy(student)
     with torch.no_grad():
         for parameter in student.parameters():

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 
-from adsr_hf.attacks import NORMS, ThreatModel, parse_radius
+from adsr_hf.attacks import NORMS, ThreatModel
 
 SHAPE = (2, 3, 2, 2)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -89,17 +89,6 @@ class TestText:
     def test_parse_rejects_unknown_norms(self, norm: str) -> None:
         with pytest.raises(ValueError, match=f"norm='{norm}' is unknown; choose one of Linf, L2"):
             ThreatModel.parse(f"{norm} 8/255")
-
-    @pytest.mark.parametrize(("value", "radius"), [(0.25, 0.25), (1, 1.0), ("8/255", 8 / 255), (" 1 / 4 ", 0.25)])
-    def test_parse_radius(self, value: str | float, radius: float) -> None:
-        assert parse_radius(value) == radius
-
-    @pytest.mark.parametrize(
-        "value", ["abc", "", "8/0", "8/", "/255", "8/255/2", "nan", "inf", "1.2.3", "5%", "0x8", True, None, [0.1]]
-    )
-    def test_parse_radius_rejects(self, value: object) -> None:
-        with pytest.raises(ValueError, match=r"a number such as 0\.03 or a fraction such as 8/255, got"):
-            parse_radius(value)  # type: ignore[arg-type]
 
 
 class TestValidation:

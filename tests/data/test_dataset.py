@@ -138,3 +138,11 @@ def test_the_fingerprint_is_of_images_labels_and_names_only() -> None:
 def test_parts_that_do_not_fit_are_refused(changes: dict, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         make(**changes)
+
+
+def test_labels_are_renumbered_to_another_order_of_the_same_names() -> None:
+    dataset = make().with_label_order(["c", "a", "b"])
+    assert [dataset.class_names[label] for label in dataset.labels] == ["a", "b", "c"] * 4
+    assert torch.equal(dataset.pixels([3]), make().pixels([3]))
+    with pytest.raises(ValueError, match="in another order"):
+        make().with_label_order(["a", "b", "d"])

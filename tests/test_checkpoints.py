@@ -1,0 +1,334 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from adsr_hf.checkpoints import (
+    CheckpointError,
+    check_finite,
+    check_same_run,
+    checkpoint_folders,
+    find_checkpoint,
+    load_tensors,
+    load_weights,
+    number_of_processes,
+    save_tensors,
+    verify_checkpoint,
+    write_json,
+    write_manifest,
+)
+from tests.snapshots import assert_identical
+from tests.tiny import FAMILIES, tiny_model, tiny_trainer
+
+FILES = {"model.safetensors": bytes(range(256)) * 20, "a/b.json": b'{"step": 3}', "empty": b""}
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed checkpoint of three small files, for tests that mend what they break."""
+    folder = tmp_path_factory.mktemp("run") / "checkpoint-3"
+    (folder / "a").mkdir(parents=True)
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    write_manifest(folder)
+    return folder
+
+
+@pytest.fixture
+def checkpoint(sealed: Path, tmp_path: Path) -> Path:
+    """A copy that a test may break."""
+    return Path(shutil.copytree(sealed, tmp_path / "checkpoint-3"))
+
+
+# ---- the manifest ---------------------------------------------------------------------------------------------------
+
+
+def test_an_untouched_checkpoint_is_whole(checkpoint: Path) -> None:
+    verify_checkpoint(checkpoint)
+    assert set(json.loads((checkpoint / "manifest.json").read_text())["files"]) == set(FILES)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_changed_byte_is_noticed(sealed: Path, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from([name for name, content in FILES.items() if content]))
+    position = data.draw(st.integers(0, len(FILES[name]) - 1))
+    changed = bytearray(FILES[name])
+    changed[position] ^= data.draw(st.integers(1, 255))
+    (sealed / name).write_bytes(changed)
+    try:
+        with pytest.raises(CheckpointError, match=f"is damaged: {name} has another sha256"):
+            verify_checkpoint(sealed)
+    finally:
+        (sealed / name).write_bytes(FILES[name])
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(length=st.integers(0, len(FILES["model.safetensors"]) - 1))
+def test_any_truncation_is_noticed(sealed: Path, length: int) -> None:
+    whole = FILES["model.safetensors"]
+    (sealed / "model.safetensors").write_bytes(whole[:length])
+    try:
+        with pytest.raises(CheckpointError, match=f"model.safetensors has {length} bytes instead of {len(whole)}"):
+            verify_checkpoint(sealed)
+    finally:
+        (sealed / "model.safetensors").write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(checkpoint: Path, name: str) -> None:
+    (checkpoint / name).unlink()
+    with pytest.raises(CheckpointError, match=f"checkpoint-3 is damaged: {name} is missing"):
+        verify_checkpoint(checkpoint)
+
+
+def test_files_that_were_added_later_do_no_harm(checkpoint: Path) -> None:
+    (checkpoint / "notes.txt").write_text("mine")
+    verify_checkpoint(checkpoint)
+
+
+def test_a_missing_manifest_means_unfinished(checkpoint: Path) -> None:
+    (checkpoint / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match=r"checkpoint-3 has no manifest\.json: it was not finished"):
+        verify_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("content", ["", '{"files": ', "{}", "[]", '{"files": {"empty": {}}}'])
+def test_an_unreadable_manifest_is_an_error(checkpoint: Path, content: str) -> None:
+    (checkpoint / "manifest.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"is damaged: manifest\.json cannot be read"):
+        verify_checkpoint(checkpoint)
+
+
+def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="checkpoint-7 does not exist"):
+        verify_checkpoint(tmp_path / "checkpoint-7")
+
+
+def test_json_is_the_old_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_json(path, {"step": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"step": object()})
+    assert json.loads(path.read_text()) == {"step": 1}
+    write_json(path, {"step": 2})
+    assert [(file.name, json.loads(file.read_text())) for file in tmp_path.iterdir()] == [("run.json", {"step": 2})]
+
+
+# ---- which checkpoint -----------------------------------------------------------------------------------------------
+
+
+def _finished(folder: Path, *, without: str = "") -> Path:
+    folder.mkdir(parents=True)
+    for name in {"trainer_state.json", "optimizer.pt", "scheduler.pt"} - {without}:
+        (folder / name).write_text(name)
+    write_manifest(folder)
+    return folder
+
+
+def test_folders_are_sorted_by_step(tmp_path: Path) -> None:
+    for name in ("checkpoint-10", "checkpoint-9", "checkpoint-100", "checkpoint-x", "checkpoint-1-old", "runs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "checkpoint-5").write_text("a file")
+    assert [path.name for path in checkpoint_folders(tmp_path)] == ["checkpoint-9", "checkpoint-10", "checkpoint-100"]
+    assert checkpoint_folders(tmp_path / "absent") == []
+
+
+def test_true_finds_the_newest_finished_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for step in (9, 10):
+        _finished(tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-11").mkdir()
+    with caplog.at_level("WARNING", logger="adsr_hf.checkpoints"):
+        assert find_checkpoint(tmp_path, True) == tmp_path / "checkpoint-10"
+    assert "checkpoint-11 was not finished and is passed over" in caplog.text
+    assert find_checkpoint(tmp_path, str(tmp_path / "checkpoint-9")) == tmp_path / "checkpoint-9"
+    assert find_checkpoint(tmp_path, None) is None
+    assert find_checkpoint(tmp_path, False) is None
+
+
+def test_a_damaged_newest_one_is_not_passed_over(tmp_path: Path) -> None:
+    for step in (9, 10):
+        _finished(tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-10" / "optimizer.pt").write_text("other")
+    with pytest.raises(CheckpointError, match=r"checkpoint-10 is damaged: optimizer\.pt"):
+        find_checkpoint(tmp_path, True)
+
+
+@pytest.mark.parametrize("name", ["trainer_state.json", "optimizer.pt", "scheduler.pt"])
+def test_a_checkpoint_without_state_cannot_be_continued(tmp_path: Path, name: str) -> None:
+    folder = _finished(tmp_path / "checkpoint-2", without=name)
+    for requested in (True, folder):
+        with pytest.raises(CheckpointError, match=f"checkpoint-2 has no {name}"):
+            find_checkpoint(tmp_path, requested)
+
+
+def test_the_number_of_processes_is_read_from_the_files(tmp_path: Path) -> None:
+    assert number_of_processes(tmp_path) == 0
+    for index in range(11):
+        save_tensors(tmp_path / f"process_{index}.safetensors", {"x": torch.zeros(1)})
+    assert number_of_processes(tmp_path) == 11
+
+
+def test_settings_are_compared_one_by_one(tmp_path: Path) -> None:
+    write_json(tmp_path / "adsr_run.json", {"epsilon": 8 / 255, "method": "adsr", "attack_step_size": None})
+    check_same_run(tmp_path, {"epsilon": 8 / 255, "method": "adsr", "attack_step_size": None})
+    with pytest.raises(
+        CheckpointError, match=r"epsilon was 0\.03137\d* and is now 0\.5; method was 'adsr' and is now 'x'"
+    ):
+        check_same_run(tmp_path, {"epsilon": 0.5, "method": "x", "attack_step_size": None})
+    with pytest.raises(CheckpointError, match="norm was None and is now 'L2'"):
+        check_same_run(tmp_path, {"norm": "L2"})
+    with pytest.raises(CheckpointError, match=r"has no adsr_run\.json"):
+        check_same_run(tmp_path / "absent", {})
+
+
+# ---- weights --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_reload_bit_equal(tmp_path: Path, family: str) -> None:
+    trainer = tiny_trainer(tmp_path, model=tiny_model(family), max_steps=1, save_strategy="steps", save_steps=1)
+    trainer.train()
+    expected = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    for tensor in trainer.model.state_dict().values():
+        tensor.add_(1)
+    load_weights(trainer.model, tmp_path / "checkpoint-1")
+    assert_identical(dict(trainer.model.state_dict()), expected)
+
+
+@pytest.mark.parametrize("family", ["vit", "resnet"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_weights_reload_bit_equal(tmp_path: Path, family: str, dtype: torch.dtype) -> None:
+    model = tiny_model(family).to(dtype)
+    model.save_pretrained(tmp_path)
+    other = tiny_model(family, seed=1).to(dtype)
+    load_weights(other, tmp_path)
+    assert_identical(dict(other.state_dict()), dict(model.state_dict()))
+
+
+def test_sharded_weights_reload_bit_equal(tmp_path: Path) -> None:
+    model = tiny_model("swin")
+    model.save_pretrained(tmp_path, max_shard_size="10KB")
+    assert not (tmp_path / "model.safetensors").exists()
+    other = tiny_model("swin", seed=1)
+    load_weights(other, tmp_path)
+    assert_identical(dict(other.state_dict()), dict(model.state_dict()))
+
+
+def test_frozen_and_trained_flags_survive_loading(tmp_path: Path) -> None:
+    model = tiny_model("vit")
+    model.save_pretrained(tmp_path)
+    model.vit.requires_grad_(False)
+    storages = [parameter.data_ptr() for parameter in model.parameters()]
+    load_weights(model, tmp_path)
+    assert [parameter.requires_grad for parameter in model.classifier.parameters()] == [True, True]
+    assert not any(parameter.requires_grad for parameter in model.vit.parameters())
+    # The optimizer holds these very tensors.
+    assert [parameter.data_ptr() for parameter in model.parameters()] == storages
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"num_labels": 6}, r"classifier\.bias is \(6,\), expected \(4,\)"),
+        ({"num_hidden_layers": 1}, r"layers\.1\.\S+ is None, expected \(16,\)"),
+        ({"num_hidden_layers": 3}, r"layers\.2\.\S+ is \(16,\), expected None"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(tmp_path: Path, config: dict[str, Any], problem: str) -> None:
+    tiny_model("vit", **config).save_pretrained(tmp_path)
+    model = tiny_model("vit")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=problem):
+        load_weights(model, tmp_path)
+    assert_identical(dict(model.state_dict()), before)
+
+
+def test_a_missing_weight_is_refused(tmp_path: Path) -> None:
+    model = tiny_model("vit")
+    model.save_pretrained(tmp_path)
+    state = load_tensors(tmp_path / "model.safetensors")
+    del state["classifier.bias"]
+    save_tensors(tmp_path / "model.safetensors", state)
+    with pytest.raises(CheckpointError, match=r"missing_keys.*classifier\.bias"):
+        load_weights(model, tmp_path)
+
+
+@pytest.mark.parametrize("break_it", ["truncate", "remove"])
+def test_broken_weights_are_refused(tmp_path: Path, break_it: str) -> None:
+    model = tiny_model("vit")
+    model.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    if break_it == "truncate":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    else:
+        weights.unlink()
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_weights(model, tmp_path)
+
+
+class Wrapped(nn.Module):
+    """A classifier that is no PreTrainedModel."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.inner = tiny_model("resnet", seed=seed)
+        self.config = self.inner.config
+
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        return self.inner(pixel_values=pixel_values)
+
+
+def test_a_plain_module_reloads_bit_equal_too(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, model=Wrapped(), max_steps=1, save_strategy="steps", save_steps=1)
+    trainer.train()
+    other = Wrapped(seed=1)
+    load_weights(other, tmp_path / "checkpoint-1")
+    assert_identical(dict(other.state_dict()), dict(trainer.model.state_dict()))
+    with pytest.raises(CheckpointError, match="does not fit Linear"):
+        load_weights(nn.Linear(2, 2), tmp_path / "checkpoint-1")
+
+
+# ---- raw tensors ----------------------------------------------------------------------------------------------------
+
+
+def test_raw_tensors_come_back_as_they_were(tmp_path: Path) -> None:
+    state = {
+        "float": torch.randn(3, 4).t(),
+        "scalar": torch.tensor(2.5, dtype=torch.float64),
+        "count": torch.tensor(7),
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "half": torch.randn(2).bfloat16(),
+    }
+    save_tensors(tmp_path / "x.safetensors", state)
+    assert_identical(load_tensors(tmp_path / "x.safetensors"), state)
+
+
+def test_broken_raw_tensors_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.safetensors"
+    with pytest.raises(CheckpointError, match=r"has no teacher\.safetensors"):
+        load_tensors(path)
+    path.write_bytes(b"\0" * 20)
+    with pytest.raises(CheckpointError, match=r"is damaged: teacher\.safetensors"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_destroyed_weights_are_named_with_their_step(value: float) -> None:
+    model = nn.Linear(3, 2)
+    check_finite(model, 5)
+    model.bias.data[1] = value
+    with pytest.raises(FloatingPointError, match="at step 5"):
+        check_finite(model, 5)
+
+
+def test_large_but_finite_weights_are_not_refused() -> None:
+    model = nn.Linear(64, 64)
+    model.weight.data.fill_(3e38)
+    check_finite(model, 5)
