@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,33 @@ def refuse_foreign_run(output_dir: Path) -> None:
             f"output_dir={output_dir} holds another run ({found[-1].name}); continue it with "
             "resume_from_checkpoint=True, or choose another output_dir"
         )
+
+
+def unseal_checkpoint(checkpoint: Path) -> None:
+    """Make a checkpoint count as unfinished, before its files go one by one."""
+    (checkpoint / MANIFEST_FILE).unlink(missing_ok=True)
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Delete a checkpoint; killed half-way, it is an unfinished one."""
+    unseal_checkpoint(checkpoint)
+    shutil.rmtree(checkpoint)
+
+
+def rotate_checkpoints(run_dir: Path, limit: int | None, keep: set[str]) -> None:
+    """Delete unfinished and then old checkpoints until ``limit`` are left, as Trainer does without the first.
+
+    Args:
+        run_dir: folder of the checkpoints.
+        limit: how many may stay; None for all.
+        keep: names of folders that stay in any case: the newest, and the best.
+    """
+    if limit is None or limit <= 0:
+        return
+    folders = sorted(checkpoint_folders(run_dir), key=lambda folder: (folder / MANIFEST_FILE).is_file())
+    removable = [folder for folder in folders if folder.name not in keep]
+    for folder in removable[: max(len(folders) - limit, 0)]:
+        remove_checkpoint(folder)
 
 
 def number_of_processes(checkpoint: Path) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from adsr_hf.card_facts import DataDescription, hub_name
 from adsr_hf.checkpoints import checkpoint_folders, write_json
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments, ImageData, load_image_data
@@ -59,13 +60,20 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         eval_dataset=data.validation,
         processing_class=processor,
     )
+    trainer.data_description = DataDescription(
+        name=Path(data_arguments.dataset).absolute().name,
+        summary=data.summary.partition(": ")[2],
+        hub_name=hub_name(data_arguments.dataset),
+        config=data_arguments.dataset_config,
+    )
     if is_main:
         print(_first_line(trainer, data, network.note), flush=True)
         for note in data.notes:
             print(f"  {note}", flush=True)
     output = trainer.train(_resume(config))
     test_figures = trainer.evaluate(data.test, metric_key_prefix="test") if data.test is not None else {}
-    trainer.save_model()
+    # Not pushed before everything is written: the Hub may be out of reach.
+    trainer.save_model(_internal_call=True)
     record = {
         "schema_version": 1,
         "config": config.to_dict(),

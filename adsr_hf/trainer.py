@@ -13,10 +13,10 @@ from adsr_hf.config import ADSRConfig
 from adsr_hf.objectives import soft_cross_entropy
 from adsr_hf.schedules import cosine_anneal, linear_ramp
 from adsr_hf.targets import rectify, smooth_labels
-from adsr_hf.trainer_evaluation import EvaluatingTrainer
+from adsr_hf.trainer_publishing import PublishingTrainer
 
 
-class ADSRTrainer(EvaluatingTrainer):
+class ADSRTrainer(PublishingTrainer):
     """``transformers.Trainer`` for image classifiers that resist small changes of their input.
 
     Trains by annealed self-distillation rectification (ADR: Wu et al., ICLR 2024, arXiv 2305.12118), by plain

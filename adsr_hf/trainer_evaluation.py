@@ -111,7 +111,7 @@ class EvaluatingTrainer(ResumableTrainer):
         shown, *arrays = prediction.predictions
         logits = {name: torch.as_tensor(array) for name, array in zip(self._prediction_names, arrays, strict=True)}
         labels = torch.as_tensor(prediction.label_ids)
-        figures: dict[str, float] = {}
+        figures: dict[str, float] = {"images": len(labels)}
         for prefix in self._measured_networks():
             figures |= _prefixed(prefix, clean_figures(logits[prefix], labels))
             if f"{prefix}robust_" in logits:

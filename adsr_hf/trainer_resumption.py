@@ -1,6 +1,5 @@
 """A Trainer whose runs can be continued exactly: teacher and attack generators are in whole checkpoints."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import TrainOutput, rotate_checkpoints
+from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
 from adsr_hf import checkpoints
@@ -142,7 +141,7 @@ class ResumableTrainer(Trainer):
         checkpoint = run_dir / f"checkpoint-{self.state.global_step}"
         if self.args.should_save and checkpoint.exists():
             # Cut short earlier, or left by a longer run: no file of it may end up in the new manifest.
-            shutil.rmtree(checkpoint)
+            checkpoints.remove_checkpoint(checkpoint)
         self.accelerator.wait_for_everyone()
         with self._postponed(save_total_limit=None, push_to_hub=False):
             super()._save_checkpoint(model, trial)
@@ -152,12 +151,8 @@ class ResumableTrainer(Trainer):
             torch.save(self.args, checkpoint / TRAINING_ARGS_NAME)
             checkpoints.write_json(checkpoint / checkpoints.RUN_FILE, self.run_settings())
             checkpoints.write_manifest(checkpoint)
-            rotate_checkpoints(
-                output_dir=str(run_dir),
-                save_total_limit=self.args.save_total_limit,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-                use_mtime=True,
-            )
+            keep = {checkpoint.name, Path(self.state.best_model_checkpoint or checkpoint).name}
+            checkpoints.rotate_checkpoints(run_dir, self.args.save_total_limit, keep)
         # The others may want to load it, or end the run, as soon as they go on.
         self.accelerator.wait_for_everyone()
         self._saved_checkpoint = checkpoint
@@ -215,6 +210,11 @@ class ResumableTrainer(Trainer):
         self._load_student(best)
         if self.teacher is not None:
             self.teacher.load_state_dict(checkpoints.load_tensors(best / checkpoints.TEACHER_FILE))
+        if self.args.should_save and self.args.save_total_limit == 1:
+            # Trainer now deletes all others.
+            for folder in checkpoints.checkpoint_folders(best.parent):
+                if folder.name != best.name:
+                    checkpoints.unseal_checkpoint(folder)
 
     def _load_student(self, checkpoint: Path) -> None:
         raw = checkpoint / checkpoints.STUDENT_FILE

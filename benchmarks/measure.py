@@ -86,7 +86,7 @@ class Report:
         raw: each task's measurements, round by round.
         ratios: paired ratios of raw measurements, and of what was computed from them.
         differences: paired differences, in ``unit``.
-        figures: everything else, such as shares and losses.
+        figures: everything else, such as shares and losses: numbers, or mappings to numbers.
         targets: what the project claims about these numbers.
         notes: what was left out, and why.
     """
@@ -113,9 +113,7 @@ class Report:
         rows = [(f"{name} ({self.unit})", str(Spread.of(values))) for name, values in self.raw.items()]
         rows += [(f"ratio {name}", str(spread)) for name, spread in self.ratios.items()]
         rows += [(f"difference {name} ({self.unit})", str(spread)) for name, spread in self.differences.items()]
-        rows += [
-            (name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in self.figures.items()
-        ]
+        rows += _flattened(self.figures)
         width = max(len(name) for name, _ in rows)
         table = [f"{name:<{width}}  {value}" for name, value in rows]
         verdicts = [
@@ -123,6 +121,15 @@ class Report:
             for target in self.targets
         ]
         return [f"{self.benchmark}: median [quartiles] of paired rounds", *table, *verdicts, *self.notes]
+
+
+def _flattened(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in figures.items():
+        rows += (
+            _flattened(value, f"{prefix}{name}: ") if isinstance(value, Mapping) else [(prefix + name, f"{value:.4g}")]
+        )
+    return rows
 
 
 def machine(load_before: Sequence[float]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ attack's forward and input-gradient passes and the one training pass.
 
 import argparse
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from adsr_hf.attacks.precision import BFloat16Copy
+from adsr_hf.classifier import bare_copy
 from benchmarks.measure import Report, Spread, Target, argument_parser, interleaved, paired_ratio, run
 from benchmarks.training import (
     SMOKE,
@@ -34,7 +35,7 @@ LIMIT = 1.10
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Measure, print and, with ``--output``, write; returns the record."""
-    parser = argument_parser(__doc__, repeats=5)
+    parser = argument_parser(__doc__, repeats=4)
     parser.add_argument("--batch-size", type=int, default=Workload.batch_size, help="images in a step")
     parser.add_argument("--attack-precision", choices=("float32", "bf16"), default="float32", help="ADSRConfig's")
     return run(benchmark, parser.parse_args(argv))
@@ -68,8 +69,7 @@ def benchmark(arguments: argparse.Namespace) -> Report:
     return Report(
         benchmark="step_cost",
         seed=arguments.seed,
-        settings=asdict(workload)
-        | {"repeats": arguments.repeats, "attack_precision": arguments.attack_precision, "images": len(batch["labels"])},
+        settings=asdict(workload) | {"repeats": arguments.repeats, "attack_precision": arguments.attack_precision},
         unit="s",
         raw=seconds,
         ratios={
@@ -111,7 +111,7 @@ class Passes:
 
     def __init__(self, model: PreTrainedModel, batch: dict[str, Tensor], attack_precision: str) -> None:
         self.trained = model.train()
-        self.teacher = make_frozen(model)
+        self.teacher = bare_copy(model).eval().requires_grad_(False)
         self.attacked = BFloat16Copy(model).model if attack_precision == "bf16" else self.teacher
         self.batch = batch
 
@@ -132,13 +132,6 @@ class Passes:
         logits = self.trained(pixel_values=self.batch["pixel_values"]).logits
         functional.cross_entropy(logits, self.batch["labels"]).backward()
         self.trained.zero_grad()
-
-
-def make_frozen(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of a model in eval mode, whose weights take no gradient."""
-    frozen = type(model)(model.config)
-    frozen.load_state_dict(model.state_dict())
-    return frozen.eval().requires_grad_(False)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,20 @@ class Workload:
     hidden_size: int = 192
     layers: int = 6
     heads: int = 3
+    mlp_ratio: int = 4
     image_size: int = 32
     patch_size: int = 4
     classes: int = 10
     batch_size: int = 64
     attack_steps: int = 10
+    initializer_range: float = 0.02
 
 
 SMOKE = Workload(hidden_size=16, layers=1, heads=2, image_size=8, batch_size=4, attack_steps=2)
+# The model and attack of recipes/digits/vit_adsr.yaml.
+DIGITS = Workload(
+    hidden_size=48, layers=3, mlp_ratio=2, image_size=8, patch_size=2, attack_steps=5, initializer_range=0.1
+)
 
 
 def make_model(workload: Workload, *, seed: int) -> PreTrainedModel:
@@ -39,10 +45,11 @@ def make_model(workload: Workload, *, seed: int) -> PreTrainedModel:
             hidden_size=workload.hidden_size,
             num_hidden_layers=workload.layers,
             num_attention_heads=workload.heads,
-            intermediate_size=4 * workload.hidden_size,
+            intermediate_size=workload.mlp_ratio * workload.hidden_size,
             image_size=workload.image_size,
             patch_size=workload.patch_size,
             num_labels=workload.classes,
+            initializer_range=workload.initializer_range,
         )
     )
 
@@ -50,6 +57,11 @@ def make_model(workload: Workload, *, seed: int) -> PreTrainedModel:
 def make_processor(image_size: int) -> ViTImageProcessorPil:
     """An image processor that maps pixels to [-1, 1]."""
     return ViTImageProcessorPil(size={"height": image_size, "width": image_size})
+
+
+def make_space(workload: Workload) -> PixelSpace:
+    """The normalisation of :func:`make_processor`."""
+    return PixelSpace.from_processor(make_processor(workload.image_size))
 
 
 def make_images(workload: Workload, *, seed: int, batch: int = 0) -> tuple[Tensor, Tensor]:
@@ -72,8 +84,7 @@ def make_images(workload: Workload, *, seed: int, batch: int = 0) -> tuple[Tenso
 def make_batch(workload: Workload, *, seed: int, batch: int = 0) -> dict[str, Tensor]:
     """:func:`make_images` as a collated batch for :func:`make_processor`'s normalisation."""
     pixels, labels = make_images(workload, seed=seed, batch=batch)
-    space = PixelSpace.from_processor(make_processor(workload.image_size))
-    return {"pixel_values": space.to_pixel_values(pixels), "labels": labels}
+    return {"pixel_values": make_space(workload).to_pixel_values(pixels), "labels": labels}
 
 
 def first_images(batch: dict[str, Tensor], count: int) -> dict[str, Tensor]:
@@ -106,6 +117,7 @@ def make_trainer(
     trainer.state.max_steps = TOTAL_STEPS
     trainer.create_optimizer_and_scheduler(num_training_steps=TOTAL_STEPS)
     trainer.model_wrapped, trainer.optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
+    trainer.current_gradient_accumulation_steps = 1
     trainer.begin_run()
     return trainer
 

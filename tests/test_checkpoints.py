@@ -1,5 +1,6 @@
 import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from adsr_hf.checkpoints import (
     load_tensors,
     load_weights,
     number_of_processes,
+    rotate_checkpoints,
     save_tensors,
     verify_checkpoint,
     write_json,
@@ -158,6 +160,39 @@ def test_a_damaged_newest_one_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-10" / "optimizer.pt").write_text("other")
     with pytest.raises(CheckpointError, match=r"checkpoint-10 is damaged: optimizer\.pt"):
         find_checkpoint(tmp_path, True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    steps=st.sets(st.integers(1, 30), min_size=1, max_size=8),
+    unfinished=st.sets(st.integers(1, 30)),
+    limit=st.none() | st.integers(1, 5),
+    data=st.data(),
+)
+def test_rotation_keeps_the_newest_finished_ones(
+    steps: set[int], unfinished: set[int], limit: int | None, data: st.DataObject
+) -> None:
+    best = data.draw(st.sampled_from(sorted(steps)))
+    new = max(steps)
+    unfinished = (unfinished & steps) - {best, new}
+    with tempfile.TemporaryDirectory() as name:
+        run = Path(name)
+        for step in steps:
+            (run / f"checkpoint-{step}").mkdir()
+            if step not in unfinished:
+                write_manifest(run / f"checkpoint-{step}")
+        rotate_checkpoints(run, limit, {f"checkpoint-{new}", f"checkpoint-{best}"})
+        left = {int(folder.name.partition("-")[2]) for folder in checkpoint_folders(run)}
+    assert {new, best} <= left
+    if limit is None:
+        assert left == steps
+        return
+    assert len(left) == min(len(steps), max(limit, len({new, best})))
+    for step in steps - left:
+        # Nothing finished goes while something unfinished stays, nor something newer while something older stays.
+        others = left - {new, best}
+        assert step in unfinished or not others & unfinished
+        assert not [other for other in others if other < step and (other in unfinished) == (step in unfinished)]
 
 
 @pytest.mark.parametrize("name", ["trainer_state.json", "optimizer.pt", "scheduler.pt"])

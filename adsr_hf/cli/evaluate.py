@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adsr_hf.cli.help_text import describe_fields
-from adsr_hf.cli.main import OK, UsageError
+from adsr_hf.cli.main import OK
 from adsr_hf.data.arguments import DataArguments
+from adsr_hf.errors import UsageError
 from adsr_hf.evaluation.arguments import EvaluateArguments
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def run(words: list[str]) -> int:
         return OK
     if words[0].startswith("--"):
         raise UsageError("adsr evaluate needs a checkpoint first: a folder, or a Hub name")
-    from adsr_hf.cli.flags import parse_flags
     from adsr_hf.evaluation.checkpoint import evaluate_checkpoint, recorded_data, recorded_threat
+    from adsr_hf.flags import parse_flags
 
     checkpoint, flags = words[0], words[1:]
     arguments, data = parse_flags((EvaluateArguments, DataArguments), recorded_data(checkpoint), flags)

@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 from adsr_hf._version import __version__
+from adsr_hf.errors import UsageError
 
 COMMANDS = {
     "train": "train a classifier from a recipe (clean, pgd_at or adsr)",
@@ -15,10 +16,6 @@ COMMANDS = {
 }
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-
-class UsageError(Exception):
-    """Words on the command line or in a recipe that cannot be understood."""
 
 
 def main(argv: list[str] | None = None) -> int:

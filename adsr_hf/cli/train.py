@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from adsr_hf.cli.help_text import describe_fields
-from adsr_hf.cli.main import OK, UsageError
+from adsr_hf.cli.main import OK
 from adsr_hf.data.arguments import DataArguments
+from adsr_hf.errors import UsageError
 from adsr_hf.method_arguments import MethodArguments
 from adsr_hf.model_arguments import ModelArguments
 
@@ -17,14 +18,14 @@ def run(words: list[str]) -> int:
         print(_help())
         return OK
     if "--help-all" in words:
-        from adsr_hf.cli.recipes import full_help
+        from adsr_hf.recipes import full_help
 
         print(full_help())
         return OK
     if not words:
         raise UsageError("adsr train needs a recipe, such as recipes/digits/vit_adsr.yaml, or flags")
     path = None if words[0].startswith("--") else Path(words[0])
-    from adsr_hf.cli.recipes import load_recipe
+    from adsr_hf.recipes import load_recipe
     from adsr_hf.run import train_recipe
 
     recipe = load_recipe(path, words if path is None else words[1:])

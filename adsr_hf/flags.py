@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import HfArgumentParser
 
-from adsr_hf.cli.main import UsageError
+from adsr_hf.errors import UsageError
 from adsr_hf.radius import Radius
 
 

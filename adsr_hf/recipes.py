@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
-from adsr_hf.cli.flags import flag_parser, parse_flags
-from adsr_hf.cli.main import UsageError
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments
+from adsr_hf.errors import UsageError
+from adsr_hf.flags import flag_parser, parse_flags
 from adsr_hf.model_arguments import ModelArguments
 
 _KINDS = (ADSRConfig, DataArguments, ModelArguments)
@@ -38,6 +38,12 @@ def load_recipe(path: Path | None, flags: list[str]) -> Recipe:
     settings = _read_yaml(path) if path is not None else {}
     settings.setdefault("output_dir", f"runs/{path.stem}" if path is not None else "runs/run")
     config, data, model = parse_flags(_KINDS, settings, flags, where=str(path))
+    return Recipe(config, data, model)
+
+
+def recipe_from_settings(settings: dict[str, Any]) -> Recipe:
+    """A recipe from field names and values, converted and checked as if they were read from a file."""
+    config, data, model = parse_flags(_KINDS, settings, [], where="the settings")
     return Recipe(config, data, model)
 
 

@@ -1,0 +1,1 @@
+"""``adsr demo``: three ways to train on handwritten digits, side by side."""

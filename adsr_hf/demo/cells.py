@@ -1,0 +1,140 @@
+"""The demo's runs: one cell for each arm and seed, in as many processes as there are cores."""
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adsr_hf.checkpoints import write_json
+from adsr_hf.demo.settings import EVALUATED_EPSILONS, EVALUATION_STEPS, arm_settings
+
+CELL_FILE = "cell.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm with one seed, and the folder of its run."""
+
+    arm: str
+    seed: int
+    folder: Path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe's fields with this cell's seed and folder."""
+        return {**arm_settings(self.arm), "seed": self.seed, "output_dir": str(self.folder)}
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides the result, so that a finished cell is known by it."""
+        content = {**self.settings, "output_dir": "", "evaluation": [EVALUATED_EPSILONS, EVALUATION_STEPS]}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def result(self) -> dict[str, Any] | None:
+        """The outcome if this very cell is finished."""
+        path = self.folder / CELL_FILE
+        if not path.is_file():
+            return None
+        result = json.loads(path.read_text(encoding="utf-8"))
+        return result if result["key"] == self.key else None
+
+
+def run_cells(cells: list[Cell], workers: int) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Run the cells that are not finished and yield each as it ends; finished ones come first.
+
+    Raises:
+        RuntimeError: naming the cell that failed and its log.
+    """
+    waiting = []
+    for cell in cells:
+        result = cell.result()
+        if result is None:
+            waiting.append(cell)
+        else:
+            yield cell, result
+    if not waiting:
+        return
+    threads = max(1, (torch.get_num_threads()) // workers)
+    # Spawned, not forked: a forked process would inherit torch's thread pool in an unknown state.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(_run_cell, cell, threads): cell for cell in waiting}
+        try:
+            for future in as_completed(futures):
+                cell = futures[future]
+                error = future.exception()
+                if error is not None:
+                    raise RuntimeError(
+                        f"{cell.arm} with seed {cell.seed} failed: {error}; see {_log(cell)}"
+                    ) from error
+                yield cell, future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _log(cell: Cell) -> Path:
+    return cell.folder / "log.txt"
+
+
+def _run_cell(cell: Cell, threads: int) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    if cell.folder.exists():
+        _remove_unfinished(cell.folder)
+    cell.folder.mkdir(parents=True)
+    with (
+        open(_log(cell), "w", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        return _train_and_measure(cell)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Clear a cell that was interrupted or had other settings; only folders that a cell made are touched."""
+    if not (folder / "log.txt").is_file():
+        raise FileExistsError(f"{folder} is not a folder of the demo; choose another --output_dir")
+    shutil.rmtree(folder)
+
+
+def _train_and_measure(cell: Cell) -> dict[str, Any]:
+    from adsr_hf.attacks import ThreatModel
+    from adsr_hf.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_bins
+    from adsr_hf.evaluation.suite import evaluate
+    from adsr_hf.recipes import recipe_from_settings
+    from adsr_hf.run import train_recipe
+
+    recipe = recipe_from_settings({**cell.settings, "disable_tqdm": True})
+    run = train_recipe(recipe.config, recipe.data, recipe.model)
+    assert run.data.test is not None
+    assert run.data.validation is not None
+    threats = [ThreatModel(recipe.config.norm, epsilon) for epsilon in EVALUATED_EPSILONS]
+    pixel_space = run.trainer.pixel_space
+    evaluation = evaluate(
+        run.trainer.model, run.data.test, threats=threats, pixel_space=pixel_space, num_steps=EVALUATION_STEPS
+    )
+    evaluation.write(cell.folder / "evaluation")
+    held_out = evaluate(run.trainer.model, run.data.validation, threats=[], pixel_space=pixel_space)
+    temperature = fit_temperature(held_out.clean_logits, held_out.labels)
+    probabilities = torch.softmax(evaluation.clean_logits.double(), dim=1)
+    calibrated = torch.softmax(evaluation.clean_logits.double() / temperature, dim=1)
+    result = {
+        "key": cell.key,
+        "arm": cell.arm,
+        "seed": cell.seed,
+        "temperature": temperature,
+        "calibrated_ece": expected_calibration_error(calibrated, evaluation.labels),
+        "reliability": [asdict(one) for one in reliability_bins(probabilities, evaluation.labels)],
+        "robust_overfitting": run.record["robust_overfitting"],
+        "train_seconds": run.record["training"]["train_runtime"],
+        "log_history": run.record["log_history"],
+        "summary": evaluation.summary(),
+    }
+    write_json(cell.folder / CELL_FILE, result)
+    return result

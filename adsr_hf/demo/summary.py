@@ -1,0 +1,126 @@
+"""From the demo's cells to its table and its words."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATED_EPSILONS
+
+ARM_NAMES = {"clean": "clean training", "pgd_at": "adversarial training", "adsr": "ADSR"}
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the table.
+
+    Attributes:
+        name: heading.
+        read: takes it from a cell's result, as a share in [0, 1].
+        higher_is_better: which direction a reader hopes for.
+    """
+
+    name: str
+    read: Callable[[Result], float]
+    higher_is_better: bool
+
+
+def _attacked(result: Result) -> dict[str, Any]:
+    return next(entry for entry in result["summary"]["attacked"] if abs(entry["epsilon"] - EPSILON) < 1e-9)
+
+
+FIGURES = (
+    Figure("accuracy", lambda result: result["summary"]["clean"]["accuracy"], True),
+    Figure("robust accuracy", lambda result: _attacked(result)["accuracy"], True),
+    Figure("ECE", lambda result: result["summary"]["clean"]["ece"], False),
+    Figure("ECE, one temperature fitted", lambda result: result["calibrated_ece"], False),
+    Figure("ECE under attack", lambda result: _attacked(result)["ece"], False),
+    Figure("best minus last robust", lambda result: result["robust_overfitting"]["student"]["gap"], False),
+)
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """``"71.2 ± 0.8"``: mean and standard deviation over seeds, in percent."""
+    spread = stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * mean(values):.1f} ± {100 * spread:.1f}"
+
+
+def table(results: Sequence[Result]) -> list[list[str]]:
+    """Rows of text: a heading, then one row for each arm with mean ± standard deviation over seeds, in percent."""
+    rows = [["trained by", *(figure.name for figure in FIGURES), "seconds"]]
+    for arm in ARMS:
+        own = [result for result in results if result["arm"] == arm]
+        cells = [mean_and_spread([figure.read(result) for result in own]) for figure in FIGURES]
+        rows.append([ARM_NAMES[arm], *cells, f"{mean(result['train_seconds'] for result in own):.0f}"])
+    return rows
+
+
+def as_text(rows: list[list[str]]) -> str:
+    """The table for a terminal."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(pairs)
+        )
+        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
+    )
+
+
+def as_markdown(rows: list[list[str]]) -> str:
+    """The table for a README."""
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def differences(results: Sequence[Result], first: str, second: str) -> list[str]:
+    """What changes from arm ``second`` to arm ``first``, figure by figure, paired by seed, in plain words.
+
+    A change is called better or worse only if it goes the same way for every seed and exceeds the spread between
+    seeds; otherwise there is no clear difference. Three seeds are few: this is a reading aid, not a test.
+    """
+    by_seed = {(result["arm"], result["seed"]): result for result in results}
+    seeds = sorted({result["seed"] for result in results})
+    lines = []
+    for figure in FIGURES:
+        changes = [figure.read(by_seed[first, seed]) - figure.read(by_seed[second, seed]) for seed in seeds]
+        lines.append(f"{figure.name}: {_in_words(changes, figure)}")
+    return lines
+
+
+def _in_words(changes: list[float], figure: Figure) -> str:
+    average, spread = mean(changes), stdev(changes) if len(changes) > 1 else 0.0
+    same_way = all(change > 0 for change in changes) or all(change < 0 for change in changes)
+    if not same_way or abs(average) <= spread:
+        verdict = "no clear difference"
+    else:
+        verdict = "better" if (average > 0) == figure.higher_is_better else "worse"
+    return f"{100 * average:+.1f} ± {100 * spread:.1f} points, {verdict}"
+
+
+def curve(results: Sequence[Result], arm: str) -> tuple[list[float], list[list[float]]]:
+    """Radii, 0 first, and for each the accuracies over seeds, as shares in [0, 1]."""
+    own = [result["summary"] for result in results if result["arm"] == arm]
+    accuracies = [[summary["clean"]["accuracy"] for summary in own]]
+    for epsilon in EVALUATED_EPSILONS:
+        accuracies.append(
+            [
+                entry["accuracy"]
+                for summary in own
+                for entry in summary["attacked"]
+                if abs(entry["epsilon"] - epsilon) < 1e-9
+            ]
+        )
+    return [0.0, *EVALUATED_EPSILONS], accuracies
+
+
+def training_curve(results: Sequence[Result], arm: str, figure: str) -> tuple[list[int], list[float]]:
+    """Steps and mean over seeds of a logged figure; empty where the arm does not log it."""
+    values: dict[int, list[float]] = {}
+    for result in results:
+        if result["arm"] == arm:
+            for entry in result["log_history"]:
+                if figure in entry:
+                    values.setdefault(int(entry["step"]), []).append(float(entry[figure]))
+    return list(values), [mean(one) for one in values.values()]
