@@ -40,7 +40,7 @@ class ADSRTrainer(PublishingTrainer):
             option is given that the method cannot honour.
     """
 
-    # The loss is a mean over the micro-batch; Trainer must divide it by the number of accumulation steps.
+    # Trainer divides the loss by the number of micro-batches of an optimizer step; `_share` allows for their sizes.
     loss_is_scaled_for_ga = False
 
     def __init__(
@@ -62,6 +62,8 @@ class ADSRTrainer(PublishingTrainer):
                 "compute_loss_func cannot be used: the loss is the method's own. Leave it out, or use Trainer"
             )
         check_trainable(self.model)
+        # Asks Trainer to count the images of each optimizer step, whatever the model's own forward takes.
+        self.model_accepts_loss_kwargs = True
         self._prepare_evaluation(pixel_space)
         self._compiled: dict[str, Any] = {}
         self._bfloat16_copy: BFloat16Copy | None = None
@@ -107,10 +109,17 @@ class ADSRTrainer(PublishingTrainer):
         loss = soft_cross_entropy(logits, targets)
         if model.training:
             self._check_loss(loss)
+            loss = loss * self._share(len(labels), num_items_in_batch)
             if self.args.attacks:
                 figures["attack_success"] = (logits.detach().argmax(1) != labels).float().mean()
             self.meters.add(figures, images=len(labels))
         return (loss, outputs) if return_outputs else loss
+
+    def _share(self, images: int, images_in_step: Tensor | int | None) -> Tensor | float:
+        """Weight that makes every image of an optimizer step count alike, over unequal micro-batches and processes."""
+        if images_in_step is None:
+            return 1.0
+        return images * self.current_gradient_accumulation_steps * self.args.world_size / images_in_step
 
     def annealed(self) -> tuple[float, float]:
         """Temperature and interpolation at the present optimizer step."""

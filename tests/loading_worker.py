@@ -24,6 +24,13 @@ else:
     sys.exit("adsr_hf can be imported, so that nothing would be shown")
 
 
+def aligned(model: Any) -> Any:
+    """The model with its weights in memory of its own: mapped from a file they lie unaligned, which changes sums."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    return model
+
+
 def main(result: str, image: str, inputs: str, sources: list[str]) -> None:
     # Only now: the hook above must come first.
     import torch
@@ -34,10 +41,11 @@ def main(result: str, image: str, inputs: str, sources: list[str]) -> None:
     torch.set_num_threads(1)
     found = {}
     for source in sources:
-        model = AutoModelForImageClassification.from_pretrained(source)
+        model = aligned(AutoModelForImageClassification.from_pretrained(source))
         with torch.no_grad():
             found[f"{source} model"] = model(**load_file(inputs)).logits
         classifier = pipeline("image-classification", model=source)
+        aligned(classifier.model)
         with torch.no_grad():
             found[f"{source} pipeline"] = classifier.model(**classifier.preprocess(Image.open(image))).logits
         answers = classifier(image, top_k=model.config.num_labels)

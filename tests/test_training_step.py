@@ -140,6 +140,18 @@ class TestAccumulation:
             assert whole["loss"] == pytest.approx(parts["loss"], rel=1e-5)
             assert whole["attack_success"] == pytest.approx(parts["attack_success"], rel=1e-5)
 
+    def test_images_of_unequal_micro_batches_count_alike(self, tmp_path: Path) -> None:
+        """Micro-batches of 6, 6 and 4: a mean of their means would weigh the last four images too much."""
+        settings = {"optim": "sgd", "learning_rate": 0.1, "train_dataset": TinyImages(16), "max_steps": 2}
+        big = record(tmp_path / "big", tiny_vit(), per_device_train_batch_size=16, **settings)
+        small = record(
+            tmp_path / "small", tiny_vit(), per_device_train_batch_size=6, gradient_accumulation_steps=3, **settings
+        )
+        assert len(small.micro_batches) == 6
+        assert largest_difference(big.model, tiny_vit()) > 1e-3
+        assert largest_difference(big.model, small.model) < 1e-6
+        assert big.state.log_history[0]["loss"] == pytest.approx(small.state.log_history[0]["loss"], rel=1e-5)
+
     def test_teacher_moves_once_for_each_optimizer_step(self, tmp_path: Path) -> None:
         decay = 0.8
         trainer = record(
