@@ -45,7 +45,8 @@ TIMED_STEPS = 2
 TRAINED = replace(DIGITS, batch_size=32, attack_steps=2)
 RAMP_EPOCHS = 0.1
 TRAINING_STEPS, SMOKE_TRAINING_STEPS = 150, 5
-JUDGED_IMAGES, JUDGED_STEPS = 256, 10
+JUDGED_IMAGES, SMOKE_JUDGED_IMAGES = 256, 16
+JUDGED_STEPS = 10
 HELD_OUT = 1_000_000
 REFERENCE, BACKWARD, COPY, COMPILED = "float32", "float32, loss.backward()", "bf16 copy", "bf16 copy, torch.compile"
 
@@ -89,7 +90,8 @@ def benchmark(arguments: argparse.Namespace) -> Report:
     first = interleaved(tasks, repeats=1)
     seconds = interleaved(tasks, arguments.repeats)
     training_steps = SMOKE_TRAINING_STEPS if arguments.smoke else TRAINING_STEPS
-    figures = strength(arguments.seed, training_steps)
+    judged_images = SMOKE_JUDGED_IMAGES if arguments.smoke else JUDGED_IMAGES
+    figures = strength(arguments.seed, training_steps, judged_images)
     if COMPILED in first:
         figures["first call of torch.compile (s)"] = first[COMPILED][0]
     return Report(
@@ -99,7 +101,7 @@ def benchmark(arguments: argparse.Namespace) -> Report:
             "repeats": arguments.repeats,
             "timed": asdict(workload) | {"attack_steps": TIMED_STEPS},
             "trained": asdict(TRAINED) | {"training_steps": training_steps, "threat": str(THREAT)},
-            "judged_images": JUDGED_IMAGES,
+            "judged_images": judged_images,
             "judged_attack_steps": JUDGED_STEPS,
         },
         unit="s",
@@ -114,11 +116,11 @@ def benchmark(arguments: argparse.Namespace) -> Report:
     )
 
 
-def strength(seed: int, training_steps: int) -> dict[str, Any]:
+def strength(seed: int, training_steps: int, images: int) -> dict[str, Any]:
     """What PGD reaches in each precision on held-out images, by the float32 model's judgement."""
     model = trained_model(seed, training_steps)
     variants, _ = make_variants(model, compiles=False)
-    pixels, labels = make_images(replace(TRAINED, batch_size=JUDGED_IMAGES), seed=seed, batch=HELD_OUT)
+    pixels, labels = make_images(replace(TRAINED, batch_size=images), seed=seed, batch=HELD_OUT)
     subject = Subject(model, make_space(TRAINED), pixels, labels, seed)
     results = {name: subject.attack(variant, JUDGED_STEPS) for name, variant in variants.items()}
     losses = {name: subject.losses(result.images) for name, result in results.items()}

@@ -11,7 +11,6 @@ from typing import Any
 from benchmarks.measure import Report, Spread, Target, argument_parser, interleaved, paired_ratio, run
 
 EMPTY, IMPORT, HELP = "empty interpreter", "import adsr_hf", "adsr --help"
-SMOKE_REPEATS = 2
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -25,19 +24,18 @@ def benchmark(arguments: argparse.Namespace) -> Report:
     Raises:
         FileNotFoundError: when this interpreter's environment has no ``adsr`` command.
     """
-    repeats = SMOKE_REPEATS if arguments.smoke else arguments.repeats
     tasks = {
         EMPTY: partial(_start, [sys.executable, "-c", "pass"]),
         IMPORT: partial(_start, [sys.executable, "-c", "import adsr_hf"]),
         HELP: partial(_start, [str(_command()), "--help"]),
     }
     interleaved(tasks, repeats=1)
-    seconds = interleaved(tasks, repeats)
+    seconds = interleaved(tasks, arguments.repeats)
     more = Spread.of([loaded - empty for loaded, empty in zip(seconds[IMPORT], seconds[EMPTY], strict=True)])
     return Report(
         benchmark="import_time",
         seed=arguments.seed,
-        settings={"repeats": repeats},
+        settings={"repeats": arguments.repeats},
         unit="s",
         raw=seconds,
         ratios={f"{name}/{EMPTY}": paired_ratio(seconds[name], seconds[EMPTY]) for name in (IMPORT, HELP)},

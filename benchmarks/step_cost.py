@@ -6,6 +6,7 @@ attack's forward and input-gradient passes and the one training pass.
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -58,7 +59,9 @@ def benchmark(arguments: argparse.Namespace) -> Report:
             for method in METHODS
         }
         passes = Passes(make_model(workload, seed=arguments.seed), batch, arguments.attack_precision)
-        tasks = {method: partial(whole_step, trainer, batch) for method, trainer in trainers.items()}
+        tasks: dict[str, Callable[[], object]] = {
+            method: partial(whole_step, trainer, batch) for method, trainer in trainers.items()
+        }
         tasks |= {"forward": passes.forward, "attack_pass": passes.attack, "training_pass": passes.training}
         for trainer in trainers.values():
             whole_step(trainer, first_images(batch, max(1, workload.batch_size // 8)))

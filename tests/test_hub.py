@@ -114,6 +114,9 @@ class TestRoundTrip:
                 (folder / path).write_bytes(content)
             model = AutoModelForImageClassification.from_pretrained(folder).eval()
             with torch.no_grad():
+                for parameter in model.parameters():
+                    # Mapped from the file they lie unaligned, which changes the last bit of sums.
+                    parameter.data = parameter.data.clone()
                 logits = model(pixel_values=TinyImages(8).pixel_values).logits
             assert torch.equal(logits, pushed.logits[f"{name} step {step}"])
 

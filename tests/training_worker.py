@@ -14,21 +14,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 
+from tests.runs import AugmentedImages
 from tests.snapshots import Crash, CrashAfter, digest_of, without_timings
-from tests.tiny import TinyImages, tiny_model, tiny_trainer
-
-
-class RolledImages(TinyImages):
-    """Images rolled by a number of pixels that depends on (epoch, index) alone."""
-
-    epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        example = super().__getitem__(index)
-        return example | {"pixel_values": example["pixel_values"].roll((7 * self.epoch + index) % 16, dims=-1)}
+from tests.tiny import tiny_model, tiny_trainer
 
 
 class Progress(TrainerCallback):
@@ -58,7 +46,7 @@ def _train(task: dict[str, Any]) -> None:
     trainer = tiny_trainer(
         task["output_dir"],
         model=tiny_model(task.get("family", "vit"), seed=task.get("model_seed", 0)),
-        train_dataset=RolledImages(32) if task.get("augmented") else None,
+        train_dataset=AugmentedImages(32) if task.get("augmented") else None,
         callbacks=callbacks,
         **task["config"],
     )

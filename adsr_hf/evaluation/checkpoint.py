@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
 from adsr_hf.attacks import PixelSpace, ThreatModel
@@ -85,7 +86,7 @@ def _load(checkpoint: str) -> tuple[PreTrainedModel, Any]:
     try:
         model, report = AutoModelForImageClassification.from_pretrained(checkpoint, output_loading_info=True)
         processor = AutoImageProcessor.from_pretrained(checkpoint)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"checkpoint {checkpoint} cannot be loaded as an image classifier: {error}") from error
     if report["missing_keys"]:
         raise ValueError(

@@ -1,0 +1,122 @@
+"""What a run is not continued from, and what is left untouched then."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adsr_hf import ADSRTrainer
+from adsr_hf.checkpoints import CheckpointError, checkpoint_folders, verify_checkpoint
+from tests.runs import Case
+from tests.snapshots import Crash, CrashAfter, assert_identical, snapshot, tree_of
+from tests.tiny import tiny_trainer
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of two epochs with checkpoint-4 and checkpoint-8; tests must leave it as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    Case(max_steps=-1, num_train_epochs=2, save_strategy="epoch", eval_strategy="no").trainer(folder).train()
+    before = tree_of(folder)
+    yield folder
+    assert tree_of(folder) == before
+
+
+def _two_epochs(folder: Path, **changed: Any) -> ADSRTrainer:
+    config = {"max_steps": -1, "num_train_epochs": 2, "save_strategy": "epoch", "eval_strategy": "no"}
+    return Case(**(config | changed)).trainer(folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "was", "now"),
+    [
+        ({"epsilon": "4/255"}, "epsilon was 0.0313", "now 0.0156"),
+        ({"method": "pgd_at"}, "method was 'adsr'", "now 'pgd_at'"),
+        ({"num_train_epochs": 3}, "total_steps was 8", "now 12"),
+        ({"teacher_decay": 0.5}, "teacher_decay was 0.9", "now 0.5"),
+        ({"attack_step_size": "2/255"}, "attack_step_size was None", "now 0.0078"),
+        ({"seed": 3}, "seed was 0", "now 3"),
+    ],
+)
+def test_other_settings_are_refused_with_both_values(
+    finished: Path, changed: dict[str, Any], was: str, now: str
+) -> None:
+    with pytest.raises(CheckpointError) as error:
+        _two_epochs(finished, **changed).train(resume_from_checkpoint=str(finished / "checkpoint-4"))
+    assert was in str(error.value)
+    assert now in str(error.value)
+
+
+def test_settings_of_evaluation_may_change(finished: Path) -> None:
+    trainer = _two_epochs(finished, eval_attack_steps=5, evaluate_weights="student", epsilon=8 / 255)
+    trainer.train(resume_from_checkpoint=str(finished / "checkpoint-8"))
+    assert trainer.state.global_step == 8
+
+
+def test_a_folder_that_holds_another_run_is_refused(finished: Path) -> None:
+    with pytest.raises(FileExistsError, match=r"holds another run \(checkpoint-8\).*resume_from_checkpoint=True"):
+        _two_epochs(finished).train()
+
+
+def test_nothing_to_continue_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no finished checkpoint"):
+        _two_epochs(tmp_path).train(resume_from_checkpoint=True)
+    with pytest.raises(CheckpointError, match="checkpoint-3 does not exist"):
+        _two_epochs(tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+
+
+def test_one_trainer_may_train_twice(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, save_strategy="steps", save_steps=1, max_steps=2)
+    trainer.train()
+    trainer.train()
+    assert trainer.state.global_step == 2
+    for folder in checkpoint_folders(tmp_path):
+        verify_checkpoint(folder)
+
+
+@pytest.mark.parametrize("method", ["pgd_at", "adsr"])
+def test_weights_alone_are_not_enough_to_continue(tmp_path: Path, method: str) -> None:
+    case = Case(method=method, save_only_model=True, max_steps=5, eval_strategy="no")
+    case.trainer(tmp_path).train()
+    verify_checkpoint(tmp_path / "checkpoint-5")
+    before = tree_of(tmp_path)
+    with pytest.raises(CheckpointError, match=r"no optimizer\.pt, scheduler\.pt.*save_only_model=True"):
+        case.trainer(tmp_path).train(resume_from_checkpoint=True)
+    assert tree_of(tmp_path) == before
+
+
+def test_an_unfinished_folder_is_passed_over_and_written_anew(tmp_path: Path, caplog: Any) -> None:
+    case = Case(save_steps=2, eval_steps=2)
+    whole = case.trainer(tmp_path / "whole")
+    whole.train()
+    with pytest.raises(Crash):
+        case.trainer(tmp_path / "cut", callbacks=[CrashAfter(7)]).train()
+    unfinished = tmp_path / "cut" / "checkpoint-6"
+    (unfinished / "manifest.json").unlink()
+    (unfinished / ".manifest.json.partial").write_text("{")
+    (unfinished / "model-00001-of-00002.safetensors").write_bytes(b"left over")
+    with pytest.raises(CheckpointError, match=r"checkpoint-6 has no manifest\.json: it was not finished"):
+        case.trainer(tmp_path / "cut").train(resume_from_checkpoint=str(unfinished))
+    continued = case.trainer(tmp_path / "cut")
+    caplog.set_level("WARNING", logger="adsr_hf.checkpoints")
+    continued.train(resume_from_checkpoint=True)
+    assert "checkpoint-6 was not finished and is passed over" in caplog.text
+    assert_identical(snapshot(continued), snapshot(whole))
+    for folder in checkpoint_folders(tmp_path / "cut"):
+        verify_checkpoint(folder)
+    assert not (unfinished / "model-00001-of-00002.safetensors").exists()
+
+
+def test_a_damaged_checkpoint_is_refused_and_left_alone(tmp_path: Path) -> None:
+    case = Case(max_steps=5, eval_strategy="no")
+    case.trainer(tmp_path).train()
+    weights = tmp_path / "checkpoint-5" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    before = tree_of(tmp_path)
+    for requested in (True, str(weights.parent)):
+        with pytest.raises(
+            CheckpointError, match=r"checkpoint-5 is damaged: model\.safetensors has \d+ bytes instead"
+        ):
+            case.trainer(tmp_path).train(resume_from_checkpoint=requested)
+    assert tree_of(tmp_path) == before
