@@ -97,11 +97,12 @@ class ADSRTrainer(PublishingTrainer):
         """
         pixel_values, labels, others = self._unpack(inputs)
         figures: dict[str, Tensor | float] = {}
-        targets = smooth_labels(labels, self.num_classes, smoothing=self.args.label_smoothing_factor)
+        if model.training and self.args.method == "adsr":
+            targets = self._rectified_targets(pixel_values, labels, others, figures)
+        else:
+            targets = smooth_labels(labels, self.num_classes, smoothing=self.args.label_smoothing_factor)
         if model.training:
             pixels = self.pixel_space.recover(pixel_values)
-            if self.args.method == "adsr":
-                targets = self._rectified_targets(pixel_values, labels, others, figures)
             if self.args.attacks:
                 pixel_values = self._attacked(pixels, targets, others, figures).to(pixel_values.dtype)
         outputs = model(pixel_values=pixel_values, **others)

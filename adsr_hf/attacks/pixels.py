@@ -1,6 +1,7 @@
 """Between a model's normalised inputs and pixels in [0, 1], where threat models live."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -60,17 +61,14 @@ class PixelSpace:
         )
         return cls(mean=means, std=stds, scale=scale)
 
-    def _per_channel(self, values: tuple[float, ...], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None, None]
-
     def to_pixels(self, pixel_values: Tensor) -> Tensor:
         """(B, C, H, W) normalised inputs, any dtype, to (B, C, H, W) pixels, float32, unclipped."""
-        std, mean = self._per_channel(self.std, pixel_values), self._per_channel(self.mean, pixel_values)
+        std, mean = _per_channel(self.std, pixel_values.device), _per_channel(self.mean, pixel_values.device)
         return (pixel_values.float() * std + mean) / self.scale
 
     def to_pixel_values(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) pixels in [0, 1] to (B, C, H, W) normalised inputs, float32. Differentiable."""
-        std, mean = self._per_channel(self.std, pixels), self._per_channel(self.mean, pixels)
+        std, mean = _per_channel(self.std, pixels.device), _per_channel(self.mean, pixels.device)
         return (pixels * self.scale - mean) / std
 
     def recover(self, pixel_values: Tensor) -> Tensor:
@@ -101,3 +99,10 @@ class PixelSpace:
                 "pixel_space=PixelSpace(mean, std) that your transform really uses"
             )
         return pixels.clamp(0, 1)
+
+
+# Kept, since a copy to a GPU at every attack step would make it wait for the host.
+@lru_cache(maxsize=64)
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
