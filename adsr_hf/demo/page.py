@@ -39,7 +39,7 @@ def demo_page(results: Sequence[dict[str, Any]], machine: str, seconds: float) -
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>adsr demo: what robust training buys</title><style>{_STYLE}</style></head><body>
 <h1>What robust training buys</h1>
-<p>The same small vision transformer, trained three ways on 8×8 px photographs of handwritten digits with the same
+<p>The same small vision transformer, trained three ways on 8×8 px images of handwritten digits with the same
 budget, then attacked: each of {images} test images may be changed by at most {EPSILON} of the full brightness range in
 every pixel, in the direction that hurts most (PGD, {EVALUATION_STEPS} steps; training used
 {settings["attack_steps"]}). A robust image is one that is still read correctly. Figures are percent, mean ± standard
