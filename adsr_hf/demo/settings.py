@@ -47,14 +47,16 @@ COMMON: dict[str, Any] = {
     "report_to": "none",
 }
 
+# Chosen among eight settings on validation images (three other seeds, 30% of train held out): the highest robust
+# accuracy. A run of 460 steps wants a shorter memory than the paper's decay of 0.995, and milder labels.
 OWN: dict[str, dict[str, Any]] = {
     "clean": {},
     "pgd_at": {},
     "adsr": {
         "temperature_start": 1.0,
         "temperature_end": 1.0,
-        "interpolation_start": 0.5,
-        "interpolation_end": 0.8,
+        "interpolation_start": 0.3,
+        "interpolation_end": 0.6,
         "teacher_decay": 0.98,
     },
 }
