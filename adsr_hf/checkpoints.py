@@ -32,14 +32,24 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used: cut short, damaged, or made by another run."""
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that the file is either the old or the whole new one, at any instant."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, making its folder, so that it is either the old or the whole new one at any instant."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON as :func:`write_bytes` does."""
+    write_bytes(path, json.dumps(content, indent=2, sort_keys=True).encode())
 
 
 def write_manifest(checkpoint: Path) -> None:

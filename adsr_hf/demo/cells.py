@@ -7,7 +7,7 @@ import multiprocessing
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,8 @@ def _remove_unfinished(folder: Path) -> None:
 
 def _train_and_measure(cell: Cell) -> dict[str, Any]:
     from adsr_hf.attacks import ThreatModel
-    from adsr_hf.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_bins
+    from adsr_hf.evaluation.plan import Plan
+    from adsr_hf.evaluation.subject import Subject
     from adsr_hf.evaluation.suite import evaluate
     from adsr_hf.recipes import recipe_from_settings
     from adsr_hf.run import train_recipe
@@ -113,28 +114,25 @@ def _train_and_measure(cell: Cell) -> dict[str, Any]:
     recipe = recipe_from_settings({**cell.settings, "disable_tqdm": True})
     run = train_recipe(recipe.config, recipe.data, recipe.model)
     assert run.data.test is not None
-    assert run.data.validation is not None
     threats = [ThreatModel(recipe.config.norm, epsilon) for epsilon in EVALUATED_EPSILONS]
-    pixel_space = run.trainer.pixel_space
-    evaluation = evaluate(
-        run.trainer.model, run.data.test, threats=threats, pixel_space=pixel_space, num_steps=EVALUATION_STEPS
+    records = evaluate(
+        run.trainer.model,
+        run.data.test,
+        Plan(threats, num_steps=EVALUATION_STEPS, batch_size=256),
+        pixel_space=run.trainer.pixel_space,
+        subject=Subject(str(cell.folder), data_source=recipe.data.dataset, class_names=run.data.class_names),
+        validation=run.data.validation,
+        folder=cell.folder / "evaluation",
+        show_progress=False,
     )
-    evaluation.write(cell.folder / "evaluation")
-    held_out = evaluate(run.trainer.model, run.data.validation, threats=[], pixel_space=pixel_space)
-    temperature = fit_temperature(held_out.clean_logits, held_out.labels)
-    probabilities = torch.softmax(evaluation.clean_logits.double(), dim=1)
-    calibrated = torch.softmax(evaluation.clean_logits.double() / temperature, dim=1)
     result = {
         "key": cell.key,
         "arm": cell.arm,
         "seed": cell.seed,
-        "temperature": temperature,
-        "calibrated_ece": expected_calibration_error(calibrated, evaluation.labels),
-        "reliability": [asdict(one) for one in reliability_bins(probabilities, evaluation.labels)],
         "robust_overfitting": run.record["robust_overfitting"],
         "train_seconds": run.record["training"]["train_runtime"],
         "log_history": run.record["log_history"],
-        "summary": evaluation.summary(),
+        "summary": records.summary,
     }
     write_json(cell.folder / CELL_FILE, result)
     return result

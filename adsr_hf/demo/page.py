@@ -27,7 +27,7 @@ def demo_page(results: Sequence[dict[str, Any]], machine: str, seconds: float) -
         machine: what it ran on.
         seconds: wall time of training and evaluation.
     """
-    images = results[0]["summary"]["images"]
+    images = results[0]["summary"]["data"]["images"]
     settings = arm_settings("adsr")
     comparisons = "".join(
         f"<h3>{escape(ARM_NAMES[first])} against {escape(ARM_NAMES[second])}</h3><ul>"
@@ -77,7 +77,8 @@ def _html_table(rows: list[list[str]]) -> str:
 
 def _bins(results: Sequence[dict[str, Any]], arm: str) -> list[ReliabilityBin]:
     first = next(result for result in results if result["arm"] == arm and result["seed"] == SEEDS[0])
-    return [ReliabilityBin(**entry) for entry in first["reliability"]]
+    filled = [entry for entry in first["summary"]["reliability"]["clean"] if entry["count"]]
+    return [ReliabilityBin(**entry) for entry in filled]
 
 
 def _panels(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:

@@ -65,10 +65,10 @@ def reliability_bins(
     probabilities, labels = _check_probabilities(probabilities), _check_labels(labels, probabilities.shape)
     if bins < 1:
         raise ValueError(f"bins={bins} must be at least 1; 15 is the usual number")
-    if binning not in _ASSIGNMENTS:
+    if binning not in ASSIGNMENTS:
         raise ValueError(f"binning={binning!r} is unknown; choose one of {', '.join(BINNINGS)}")
     confidence, prediction = probabilities.max(1)
-    edges, index = _ASSIGNMENTS[binning](confidence, bins)
+    edges, index = ASSIGNMENTS[binning](confidence, bins)
     size = len(edges) - 1
     count = torch.bincount(index, minlength=size)
     accuracy = torch.bincount(index, weights=(prediction == labels).double(), minlength=size) / count
@@ -215,7 +215,8 @@ def _equal_mass(confidence: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     return torch.cat([lower, ascending[-1:]]), torch.bucketize(confidence, lower[1:].contiguous(), right=True)
 
 
-_ASSIGNMENTS: dict[str, Callable[[Tensor, int], tuple[Tensor, Tensor]]] = {
+# Edges of the bins, ascending, and each image's bin, from confidences (N,) float64 and a number of bins.
+ASSIGNMENTS: dict[str, Callable[[Tensor, int], tuple[Tensor, Tensor]]] = {
     "equal_width": _equal_width,
     "equal_mass": _equal_mass,
 }

@@ -10,9 +10,18 @@ from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
 from adsr_hf.attacks import PixelSpace, ThreatModel
+from adsr_hf.attacks.pgd import LogitsFunction
+from adsr_hf.attacks.rows import row_independent
+from adsr_hf.checkpoints import TEACHER_FILE, load_raw_weights
+from adsr_hf.classifier import pixels_to_logits
 from adsr_hf.data import DataArguments, ImageClassificationDataset, load_image_data
+from adsr_hf.estimate import in_words
 from adsr_hf.evaluation.arguments import EvaluateArguments
-from adsr_hf.evaluation.suite import Evaluation, evaluate
+from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.records import EvaluationRecords
+from adsr_hf.evaluation.subject import Subject
+from adsr_hf.evaluation.suite import evaluate
+from adsr_hf.processes import process_state
 
 RUN_RECORD = "run.json"
 
@@ -39,40 +48,111 @@ def recorded_threat(checkpoint: str) -> list[str]:
 
 
 def evaluate_checkpoint(
-    checkpoint: str, data: DataArguments, arguments: EvaluateArguments, *, announce: Callable[[str], None]
-) -> Evaluation:
-    """Load model, processor and images, and measure them.
+    checkpoint: str,
+    data: DataArguments,
+    arguments: EvaluateArguments,
+    *,
+    weights: str,
+    announce: Callable[[str], None],
+) -> tuple[EvaluationRecords, Path]:
+    """Load model, processor and images, measure them, and write the records.
 
     Args:
         checkpoint: a folder or a Hub name.
-        announce: gets one line that says what will be measured.
+        weights: ``"student"`` or ``"teacher"``.
+        announce: gets one line that says what will be measured and for about how long.
+
+    Returns:
+        the records and their folder.
 
     Raises:
         ValueError: when the checkpoint cannot be loaded, or its labels are not the data set's.
     """
-    threats = [ThreatModel.parse(text) for text in arguments.threat]
+    plan = Plan(
+        threats=[ThreatModel.parse(text) for text in arguments.threat],
+        attacks=arguments.attacks,
+        num_steps=arguments.attack_steps,
+        restarts=arguments.attack_restarts,
+        square_queries=arguments.square_queries,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        stability=arguments.stability,
+        sanity=arguments.sanity,
+    )
+    folder = _output_folder(checkpoint, arguments.output_dir, weights)
+    device = process_state().device if torch.accelerator.is_available() else torch.device("cpu")
+    teacher = _teacher_file(checkpoint) if weights == "teacher" else None
     model, processor = _load(checkpoint)
-    images = load_image_data(data, processor, seed=arguments.seed)
+    if teacher is not None:
+        load_raw_weights(model, teacher)
+    images = load_image_data(data, processor, seed=arguments.seed, show_progress=process_state().is_main_process)
     split = images.test if arguments.split == "test" else images.validation
     if split is None:
         raise ValueError(f"split={arguments.split!r} does not exist in {data.dataset}; choose the other, or name one")
     split = _with_model_labels(split, model, images.class_names)
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    names = ", ".join(str(threat) for threat in threats)
-    announce(
-        f"{checkpoint} on {len(split)} {arguments.split} images ({images.summary}): clean, and PGD-"
-        f"{arguments.attack_steps} x {arguments.attack_restarts} against {names}, on {device.type}"
-    )
-    return evaluate(
+    validation = images.validation if arguments.split == "test" else None
+    if validation is not None:
+        validation = _with_model_labels(validation, model, images.class_names)
+    class_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    pixel_space = PixelSpace.from_processor(processor)
+
+    def say(seconds: float) -> None:
+        threats = ", ".join(map(str, plan.threats))
+        announce(
+            f"{checkpoint} ({weights}) on {len(split)} {arguments.split} images ({images.summary}): clean"
+            f"{', noise' if plan.stability else ''}, {' then '.join(plan.attacks)} against {threats}, "
+            f"{process_state().num_processes} process(es) on {device.type}; {in_words(seconds)} if none falls early"
+            f"{', then sanity checks on 100 images' if plan.sanity else ''}; to {folder}"
+        )
+
+    records = evaluate(
         model.to(device),
         split,
-        threats=threats,
-        pixel_space=PixelSpace.from_processor(processor),
-        num_steps=arguments.attack_steps,
-        restarts=arguments.attack_restarts,
-        batch_size=arguments.batch_size,
-        seed=arguments.seed,
+        plan,
+        pixel_space=pixel_space,
+        subject=Subject(
+            model_source=checkpoint,
+            revision=getattr(model.config, "_commit_hash", None),
+            weights=weights,
+            data_source=data.dataset,
+            split=arguments.split,
+            class_names=class_names,
+        ),
+        validation=validation,
+        undefended=_undefended(arguments.undefended, device),
+        folder=folder,
+        announce=say,
     )
+    return records, folder
+
+
+def _output_folder(checkpoint: str, requested: str | None, weights: str) -> Path:
+    name = "evaluation" if weights == "student" else "evaluation-teacher"
+    if requested is not None:
+        return Path(requested) if weights == "student" else Path(f"{requested.rstrip('/')}-teacher")
+    if not Path(checkpoint).is_dir():
+        raise ValueError(
+            f"output_dir is needed for {checkpoint}, which is no folder that records could be written into"
+        )
+    return Path(checkpoint) / name
+
+
+def _teacher_file(checkpoint: str) -> Path:
+    path = Path(checkpoint) / TEACHER_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"weights='teacher' needs {TEACHER_FILE} in {checkpoint}, and there is none: only a local folder of a run "
+            "with adsr labels holds it. Use --weights student"
+        )
+    return path
+
+
+def _undefended(checkpoint: str | None, device: torch.device) -> LogitsFunction | None:
+    if checkpoint is None:
+        return None
+    model, processor = _load(checkpoint)
+    own = PixelSpace.from_processor(processor)
+    return row_independent(pixels_to_logits(model.to(device).eval(), own, model.config.num_labels))
 
 
 def _run_record(checkpoint: str) -> dict[str, Any] | None:

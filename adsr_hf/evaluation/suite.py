@@ -1,173 +1,273 @@
-"""Measure any image classifier: clean, and under attack at one or several radii. Outcomes are kept for each image."""
+"""Measure any image classifier: clean, under attack at one or several radii, under noise. Every image is on record."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
-from transformers import default_data_collator
 
-from adsr_hf.attacks import PGD, PixelSpace, ThreatModel
+from adsr_hf.attacks import PixelSpace
 from adsr_hf.attacks.isolation import under_attack
-from adsr_hf.checkpoints import write_json
+from adsr_hf.attacks.named import NamedAttack, named_attacks
+from adsr_hf.attacks.pgd import LogitsFunction
+from adsr_hf.attacks.rows import ROWS, row_independent
 from adsr_hf.classifier import number_of_classes, pixels_to_logits
-from adsr_hf.evaluation.accuracy import wilson_interval
-from adsr_hf.evaluation.figures import adversarial_figures, clean_figures
+from adsr_hf.evaluation.checks import check_labels, memory_named, refuse_probabilities
+from adsr_hf.evaluation.driver import SHOWN, Driver, finite
+from adsr_hf.evaluation.examples import write_examples
+from adsr_hf.evaluation.fingerprints import DataFacts, batch_of, data_facts, model_fingerprint
+from adsr_hf.evaluation.journal import Journal
+from adsr_hf.evaluation.outcomes import record_table
+from adsr_hf.evaluation.passes import Passes
+from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.records import KIND, SCHEMA_VERSION, EvaluationRecords
+from adsr_hf.evaluation.sanity import sanity_positions, verdicts
+from adsr_hf.evaluation.subject import Subject
+from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_of
+from adsr_hf.machine import describe_machine
+from adsr_hf.processes import process_state
 
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class UnderThreat:
-    """Outcomes under one threat model.
-
-    Attributes:
-        threat: what the attacker could do.
-        logits: (N, K), float32: on the worst image that was found.
-        distances: (N,), float32: ‖δ‖ in the threat's norm.
-    """
-
-    threat: ThreatModel
-    logits: Tensor
-    distances: Tensor
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Per-image outcomes, from which every figure is computed.
-
-    Attributes:
-        labels: (N,), int64.
-        clean_logits: (N, K), float32.
-        attacked: one entry for each threat model.
-        settings: the attack's settings and the seed.
-    """
-
-    labels: Tensor
-    clean_logits: Tensor
-    attacked: tuple[UnderThreat, ...]
-    settings: dict[str, Any]
-
-    def summary(self) -> dict[str, Any]:
-        """Every figure as JSON values; accuracies with their Wilson 95% interval."""
-        clean = clean_figures(self.clean_logits, self.labels)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "images": len(self.labels),
-            "settings": self.settings,
-            "clean": self._with_interval(clean),
-            "attacked": [
-                {"threat": str(outcome.threat), "norm": outcome.threat.norm, "epsilon": outcome.threat.epsilon}
-                | self._with_interval(adversarial_figures(outcome.logits, self.clean_logits, self.labels))
-                for outcome in self.attacked
-            ],
-        }
-
-    def write(self, folder: Path) -> None:
-        """Write ``summary.json`` and ``records.parquet`` (a row for each image), each whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        columns: dict[str, Any] = {"index": range(len(self.labels)), "label": self.labels.numpy()}
-        columns |= _outcome_columns("clean", self.clean_logits)
-        for outcome in self.attacked:
-            name = str(outcome.threat)
-            columns |= _outcome_columns(name, outcome.logits)
-            columns[f"{name} distance"] = outcome.distances.numpy()
-        partial = folder / ".records.parquet.partial"
-        pyarrow.parquet.write_table(pyarrow.table(columns), partial)
-        partial.replace(folder / "records.parquet")
-        write_json(folder / "summary.json", self.summary())
-
-    def _with_interval(self, figures: dict[str, float]) -> dict[str, Any]:
-        total = len(self.labels)
-        return figures | {"accuracy_interval": list(wilson_interval(round(figures["accuracy"] * total), total))}
+_PACKAGES = ("adsr_hf", "torch", "transformers", "accelerate", "datasets", "numpy", "pyautoattack")
 
 
 def evaluate(
     model: nn.Module,
     dataset: Any,
+    plan: Plan,
     *,
-    threats: Sequence[ThreatModel],
     pixel_space: PixelSpace,
-    num_steps: int = 20,
-    restarts: int = 1,
-    batch_size: int = 100,
-    seed: int = 0,
+    subject: Subject | None = None,
+    validation: Any = None,
+    undefended: LogitsFunction | None = None,
+    folder: Path | None = None,
+    announce: Callable[[float], None] | None = None,
     show_progress: bool = True,
-) -> Evaluation:
-    """Attack every image with PGD inside each threat model, keeping the worst iterate of all restarts.
+) -> EvaluationRecords:
+    """Attack every image inside each threat model and keep the worst outcome, image by image.
 
-    Random starts are drawn for each image from (seed, its position), so that figures do not depend on ``batch_size``.
+    Outcomes depend on (seed, position) alone: neither on ``batch_size`` nor on the number of processes. With a
+    ``folder`` the records are written there, and a run that was killed continues where it was.
 
     Args:
         model: an image classifier, on the device to compute on; it is left as it was.
-        dataset: items with ``pixel_values`` (C, H, W) and ``labels``, as Trainer takes.
-        threats: one or several, for accuracy against epsilon.
+        dataset: items with ``pixel_values`` (C, H, W) and ``labels``, as Trainer takes; the same at every access.
+        plan: threats, attacks and their strength.
         pixel_space: how the data set normalises pixels.
-        num_steps, restarts: strength of the attack.
-        seed: of the random starts.
+        subject: names for the records.
+        validation: held-out items, for the one temperature that is reported as an extra.
+        undefended: pixels to logits of an undefended model of the same family, for a sanity verdict.
+        folder: for records, examples and the journal; needed with several processes.
+        announce: gets the estimated seconds, after the clean pass and before the attacks.
+
+    Returns:
+        the records; in other processes than the first, those same records.
 
     Raises:
-        ValueError: when the data set is empty, its labels do not fit the model, or the logits hold NaN.
+        ValueError: when the data set is empty, its labels do not fit the model, or the model's outputs are
+            probabilities, or not finite.
+        ImportError: when an attack's package is not installed.
+        MemoryError: when a batch does not fit; with what to lower.
     """
+    started = time.perf_counter()
     if len(dataset) == 0:
         raise ValueError("dataset is empty, so there is nothing to measure; name another split")
+    state = process_state()
+    if state.num_processes > 1 and folder is None:
+        raise ValueError(f"folder=None does not go with {state.num_processes} processes, which meet there; give one")
+    subject = subject or Subject()
     num_classes = number_of_classes(model)
-    device = next(model.parameters()).device
-    logits_fn = pixels_to_logits(model, pixel_space, num_classes)
-    attacks = [PGD(threat, num_steps=num_steps, restarts=restarts, keep="worst") for threat in threats]
-    labels: list[Tensor] = []
-    clean: list[Tensor] = []
-    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in attacks]
-    batches = DataLoader(dataset, batch_size=batch_size, collate_fn=default_data_collator)
-    with under_attack(model), tqdm(total=len(dataset), unit="image", disable=not show_progress) as progress:
-        for batch in batches:
-            first = sum(len(done) for done in labels)
-            label = batch["labels"].to(device)
-            _check_labels(label, num_classes)
-            pixels = pixel_space.recover(batch["pixel_values"].to(device))
-            with torch.no_grad():
-                clean.append(_checked(logits_fn(pixels)).cpu())
-            for attack, outcomes in zip(attacks, found, strict=True):
-                generators = [_image_generator(seed, first + position) for position in range(len(label))]
-                worst = attack.attack(logits_fn, pixels, label, generator=generators)
-                with torch.no_grad():
-                    logits = _checked(logits_fn(worst))
-                outcomes.append((logits.cpu(), attack.threat.distance(pixels, worst).cpu()))
-            labels.append(label.cpu())
-            progress.update(len(label))
-    attacked = tuple(
-        UnderThreat(threat, torch.cat([one for one, _ in outcomes]), torch.cat([one for _, one in outcomes]))
-        for threat, outcomes in zip(threats, found, strict=True)
+    attacks = named_attacks(
+        plan.attacks,
+        num_classes=num_classes,
+        num_steps=plan.num_steps,
+        restarts=plan.restarts,
+        square_queries=plan.square_queries,
     )
-    settings = {"attack": "pgd", "num_steps": num_steps, "restarts": restarts, "seed": seed}
-    return Evaluation(torch.cat(labels), torch.cat(clean), attacked, settings)
-
-
-def _image_generator(seed: int, position: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed << 32) + position)
-
-
-def _outcome_columns(name: str, logits: Tensor) -> dict[str, Any]:
-    confidence, prediction = torch.softmax(logits.double(), dim=1).max(1)
-    return {f"{name} prediction": prediction.numpy(), f"{name} confidence": confidence.numpy()}
-
-
-def _checked(logits: Tensor) -> Tensor:
-    if not torch.isfinite(logits).all():
-        raise ValueError("the model's logits hold NaN or infinity, so no figure could be trusted; check its weights")
-    return logits.float()
-
-
-def _check_labels(labels: Tensor, num_classes: int) -> None:
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"labels run from {low} to {high}, but the model has classes 0 to {num_classes - 1}; measure it on images "
-            "of its own classes"
+    facts = data_facts(dataset)
+    check_labels(facts.labels, num_classes)
+    device = next(model.parameters()).device
+    described = _described(model, facts, plan, attacks, subject, num_classes)
+    journal = Journal(folder, {name: described[name] for name in ("model", "data", "threats", "attacks", "seed")})
+    with under_attack(model), memory_named(plan), torch.inference_mode(False):
+        passes = Passes(show=show_progress and state.is_main_process)
+        plain = row_independent(pixels_to_logits(model, pixel_space, num_classes))
+        refuse_probabilities(plain(pixel_space.recover(batch_of(dataset, [0])["pixel_values"].to(device))))
+        driver = Driver(
+            plan=plan,
+            dataset=dataset,
+            labels=facts.labels,
+            pixel_space=pixel_space,
+            logits_fn=passes.counted(plain),
+            attacks=attacks,
+            journal=journal,
+            positions=range(state.process_index, len(dataset), state.num_processes),
+            device=device,
+            passes=passes,
+            announce=announce if announce is not None and state.is_main_process else _say_nothing,
         )
+        driver.run()
+        passes.close()
+        state.wait_for_everyone()
+        table = record_table(journal, facts.labels.numpy(), plan.threats, attacks)
+        names = [str(threat) for threat in plan.threats]
+        records = EvaluationRecords(described, table)
+        described["figures"] = figures_of(table, names, [attack.name for attack in attacks], plan.seed)
+        described["reliability"] = reliability_of(records)
+        described["temperature"] = None
+        if validation is not None:
+            held_out, labels = _logits_of(validation, plain, pixel_space, device)
+            described["temperature"], entry = temperature_of(records, held_out, labels, plan.seed)
+            described["figures"]["ece_after_temperature"] = entry
+        if state.is_main_process:
+            _measure_the_rest(records, driver, model, undefended, folder, plain, show_progress=show_progress)
+            described["seconds"] = time.perf_counter() - started
+            if folder is not None:
+                records.write(folder)
+                journal.remove()
+        state.wait_for_everyone()
+    return records
+
+
+def _measure_the_rest(
+    records: EvaluationRecords,
+    driver: Driver,
+    model: nn.Module,
+    undefended: LogitsFunction | None,
+    folder: Path | None,
+    logits_fn: LogitsFunction,
+    *,
+    show_progress: bool,
+) -> None:
+    """What one process does alone: examples, sanity verdicts, latency."""
+    plan, summary = driver.plan, records.summary
+    summary["examples"] = []
+    shown = driver.journal.read(SHOWN)
+    if folder is not None and shown:
+        pixels, labels = _images(driver, shown["index"].tolist())
+        summary["examples"] = write_examples(
+            folder, shown, pixels, labels, threat=plan.threats[0], logits_fn=logits_fn
+        )
+        if not summary["examples"]:
+            summary["notes"].append(
+                f"no example is kept: in whole grey levels none of the images that fell to {plan.threats[0]} still "
+                "fools the model"
+            )
+    summary["sanity"] = []
+    if plan.sanity:
+        pixels, labels = _images(driver, sanity_positions(len(driver.dataset), seed=plan.seed))
+        found = verdicts(
+            model,
+            driver.pixel_space,
+            pixels,
+            labels,
+            threat=plan.threats[0],
+            seed=plan.seed,
+            undefended=undefended,
+            only_square=_only_square(records),
+            batch_size=plan.batch_size,
+            show_progress=show_progress,
+        )
+        summary["sanity"] = [one.as_dict() for one in found]
+    pixels, _ = _images(driver, [0])
+    summary["latency"] = _latency(logits_fn, pixels)
+
+
+def _described(
+    model: nn.Module,
+    facts: DataFacts,
+    plan: Plan,
+    attacks: list[NamedAttack],
+    subject: Subject,
+    num_classes: int,
+) -> dict[str, Any]:
+    """The summary before anything is measured."""
+    names = list(subject.class_names or (str(index) for index in range(num_classes)))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "model": {
+            "source": subject.model_source,
+            "revision": subject.revision,
+            "weights": subject.weights,
+            "fingerprint": model_fingerprint(model),
+            "num_classes": num_classes,
+            "class_names": names,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        },
+        "data": {
+            "source": subject.data_source,
+            "split": subject.split,
+            "fingerprint": facts.fingerprint,
+            "images": len(facts.labels),
+            "class_names": names,
+            "image_shape": list(facts.image_shape),
+        },
+        "threats": [str(threat) for threat in plan.threats],
+        "attacks": [{"name": attack.name, **attack.settings} for attack in attacks] if plan.threats else [],
+        "seed": plan.seed,
+        "versions": _versions(),
+        "machine": describe_machine(),
+        "devices": process_state().num_processes,
+        "notes": [
+            "an image that is wrong without attack, or has fallen to an earlier attack, is not attacked (again)",
+            *(attack.settings["note"] for attack in attacks if "note" in attack.settings),
+        ],
+    }
+
+
+def _images(driver: Driver, positions: list[int]) -> tuple[Tensor, Tensor]:
+    batch = batch_of(driver.dataset, positions)
+    pixels = driver.pixel_space.recover(batch["pixel_values"].to(driver.device))
+    return pixels, batch["labels"].to(torch.int64).to(driver.device)
+
+
+def _logits_of(
+    dataset: Any, logits_fn: LogitsFunction, pixel_space: PixelSpace, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    logits, labels = [], []
+    for start in range(0, len(dataset), 2 * ROWS):
+        batch = batch_of(dataset, range(start, min(start + 2 * ROWS, len(dataset))))
+        with torch.no_grad():
+            pixels = pixel_space.recover(batch["pixel_values"].to(device))
+            logits.append(finite(logits_fn(pixels)).cpu())
+        labels.append(batch["labels"].to(torch.int64))
+    return torch.cat(logits), torch.cat(labels)
+
+
+def _only_square(records: EvaluationRecords) -> tuple[int, int] | None:
+    """Images that stood against every white-box attack and fell to Square, and how many were attacked."""
+    white_box = [name for name in records.attacks if name != "square"]
+    if "square" not in records.attacks or not white_box or records.attacks[-1] != "square":
+        return None
+    broken_by = records.table.column(f"{records.threats[0]}.broken_by").to_pylist()
+    return broken_by.count("square"), len(broken_by) - broken_by.count("clean")
+
+
+def _latency(logits_fn: LogitsFunction, pixels: Tensor) -> dict[str, float]:
+    """Median time of a forward pass on a block of images."""
+    block = pixels.expand(ROWS, *pixels.shape[1:]).contiguous()
+    taken = []
+    for _ in range(12):
+        started = time.perf_counter()
+        with torch.no_grad():
+            logits_fn(block).sum().item()
+        taken.append(time.perf_counter() - started)
+    return {"milliseconds_per_image": 1000 * statistics.median(taken[2:]) / ROWS, "batch_size": ROWS}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _say_nothing(seconds: float) -> None:
+    del seconds

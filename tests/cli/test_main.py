@@ -129,10 +129,9 @@ def test_evaluate_takes_data_and_threat_from_the_run(finished_run: Path, tmp_pat
     assert main([*words, str(tmp_path / "a"), "--batch_size", "5"]) == 0
     assert main([*words, str(tmp_path / "b"), "--batch_size", "12"]) == 0
     first, second = (json.loads((tmp_path / name / "summary.json").read_text()) for name in "ab")
-    assert first["images"] == 12
-    assert [entry["threat"] for entry in first["attacked"]] == ["Linf 8/255"]
-    assert first["clean"]["accuracy"] == second["clean"]["accuracy"]
-    assert first["attacked"][0]["accuracy"] == second["attacked"][0]["accuracy"]
+    assert first["data"]["images"] == 12
+    assert first["threats"] == ["Linf 8/255"]
+    assert first["figures"] == second["figures"]
     assert (tmp_path / "a" / "records.parquet").is_file()
 
 

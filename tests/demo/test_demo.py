@@ -32,8 +32,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
 def test_each_cell_is_an_ordinary_run_with_records(finished: list[Cell]) -> None:
     for cell in finished:
         result = cell.result()
-        assert [entry["epsilon"] for entry in result["summary"]["attacked"]] == list(EVALUATED_EPSILONS)
-        assert result["summary"]["images"] == 20
+        assert result["summary"]["threats"] == [f"Linf {epsilon}" for epsilon in EVALUATED_EPSILONS]
+        assert result["summary"]["data"]["images"] == 20
         for name in ("model.safetensors", "config.json", "run.json", "evaluation/records.parquet"):
             assert (cell.folder / name).is_file(), name
 
@@ -79,5 +79,5 @@ def test_page_is_self_contained_and_tells_the_figures(finished: list[Cell]) -> N
     assert page.tags.count("svg") == 3
     assert "a &lt;test&gt; machine" in text
     assert re.search(r"each of 20 test images", text)
-    accuracy = results[2]["summary"]["clean"]["accuracy"]
+    accuracy = results[2]["summary"]["figures"]["accuracy"]["value"]
     assert f"<td>{100 * accuracy:.1f} ± 0.0</td>" in text

@@ -9,15 +9,14 @@ from adsr_hf.demo.summary import as_markdown, as_text, curve, differences, mean_
 
 
 def result(arm: str, seed: int, accuracy: float, robust: float, ece: float = 0.1) -> dict[str, Any]:
-    attacked = [
-        {"epsilon": epsilon, "accuracy": robust if epsilon == EPSILON else 0.9 - epsilon, "ece": 0.2}
-        for epsilon in EVALUATED_EPSILONS
-    ]
+    values = {"accuracy": accuracy, "ece": ece, "ece_after_temperature": 0.01}
+    for epsilon in EVALUATED_EPSILONS:
+        values[f"Linf {epsilon}/robust_accuracy"] = robust if epsilon == EPSILON else 0.9 - epsilon
+        values[f"Linf {epsilon}/ece"] = 0.2
     return {
         "arm": arm,
         "seed": seed,
-        "summary": {"images": 100, "clean": {"accuracy": accuracy, "ece": ece}, "attacked": attacked},
-        "calibrated_ece": 0.01,
+        "summary": {"data": {"images": 100}, "figures": {name: {"value": value} for name, value in values.items()}},
         "robust_overfitting": {"student": {"gap": 0.03}},
         "train_seconds": 10.0,
         "log_history": [{"step": 10, "temperature": 2.0 + seed}, {"step": 20, "temperature": 1.0}, {"step": 20}],

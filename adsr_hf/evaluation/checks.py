@@ -1,0 +1,53 @@
+"""What an evaluation refuses, and in which words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from adsr_hf.attacks.rows import ROWS
+from adsr_hf.evaluation.driver import finite
+from adsr_hf.evaluation.plan import Plan
+
+
+def check_labels(labels: Tensor, num_classes: int) -> None:
+    """Raise ValueError where a label, (N,) int64, is not one of the model's classes."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"labels run from {low} to {high}, but the model has classes 0 to {num_classes - 1}; measure it on images "
+            "of its own classes"
+        )
+
+
+def refuse_probabilities(outputs: Tensor) -> None:
+    """Raise ValueError where outputs, (B, K), are a softmax's already, or not finite."""
+    outputs = finite(outputs.detach())
+    if ((outputs >= 0) & (outputs <= 1)).all() and torch.allclose(
+        outputs.sum(1), torch.ones(len(outputs)).to(outputs)
+    ):
+        raise ValueError(
+            "the model's outputs lie in [0, 1] and sum to 1: they are probabilities, not logits, and attacks on "
+            "them would be blind. Return the values before the softmax"
+        )
+
+
+@contextmanager
+def memory_named(plan: Plan) -> Iterator[None]:
+    """Turn running out of memory into a MemoryError that says what to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MemoryError(_too_large(plan, error)) from error
+    except RuntimeError as error:
+        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryError(_too_large(plan, error)) from error
+
+
+def _too_large(plan: Plan, error: BaseException) -> str:
+    return (
+        f"batch_size={plan.batch_size} does not fit into memory ({str(error).splitlines()[0]}); lower it, no figure "
+        f"depends on it. The network itself sees {ROWS} images at a time, and restarts run one after another"
+    )

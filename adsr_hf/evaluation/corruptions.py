@@ -1,0 +1,162 @@
+"""Corruptions of images that a factory's cameras, lamps and belts make, after Hendrycks & Dietterich 2019.
+
+*Benchmarking Neural Network Robustness to Common Corruptions and Perturbations*, arXiv 1903.12261, section 3. Their
+severities are for 224 px; lengths (blur, shift) are scaled with the image here, so that a small image is hit as hard.
+"""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from adsr_hf.attacks.named.interface import derived_seed
+
+SEVERITIES: tuple[int, ...] = (1, 2, 3, 4, 5)
+
+_GAUSSIAN = (0.04, 0.06, 0.08, 0.09, 0.10)  # standard deviation, of the brightness range
+_PHOTONS = (500.0, 250.0, 100.0, 75.0, 50.0)  # photons that a white pixel collects
+_IMPULSES = (0.01, 0.02, 0.03, 0.05, 0.07)  # share of values that become 0 or 1
+_DISK = (0.0090, 0.0134, 0.0179, 0.0268, 0.0357)  # radius, of the image's shorter side
+_MOTION = (0.045, 0.067, 0.089, 0.112, 0.134)  # length, of the image's shorter side
+_BRIGHTNESS = (0.05, 0.10, 0.15, 0.20, 0.30)  # added to every value
+_CONTRAST = (0.75, 0.60, 0.50, 0.40, 0.30)  # factor around the image's mean
+_JPEG = (80, 65, 58, 50, 40)  # quality
+_SHIFT = (0.02, 0.04, 0.06, 0.08, 0.10)  # length, of the image's shorter side
+
+Corruption = Callable[[Tensor, int, torch.Generator], Tensor]
+
+
+def corrupt(pixels: Tensor, *, kind: str, severity: int, indices: Sequence[int] | Tensor, seed: int) -> Tensor:
+    """A batch of corrupted images, (B, C, H, W), float32, in [0, 1], on the device of ``pixels``.
+
+    What happens to an image is a function of (seed, its index, kind, severity) alone, never of its batch.
+
+    Args:
+        pixels: (B, C, H, W), float32, in [0, 1].
+        kind: one of :data:`KINDS`.
+        severity: 1 (mild) to 5.
+        indices: (B,) positions of the images in their data set.
+        seed: at least 0.
+
+    Raises:
+        ValueError: when an argument is outside what is allowed.
+    """
+    if kind not in _CORRUPTIONS:
+        raise ValueError(f"kind={kind!r} is unknown; choose one of {', '.join(KINDS)}")
+    if severity not in SEVERITIES:
+        raise ValueError(f"severity={severity} must be 1 (mild), 2, 3, 4 or 5")
+    if pixels.ndim != 4 or len(pixels) != len(indices):
+        raise ValueError(f"pixels of shape {tuple(pixels.shape)} need one index an image, got {len(indices)}")
+    corruption = _CORRUPTIONS[kind]
+    corrupted = []
+    for image, index in zip(pixels.float().cpu(), indices, strict=True):
+        generator = torch.Generator().manual_seed(derived_seed(seed, int(index), kind, severity))
+        corrupted.append(corruption(image, severity - 1, generator).clamp(0, 1))
+    return torch.stack(corrupted).to(pixels.device)
+
+
+def disk_kernel(radius: float) -> Tensor:
+    """An out-of-focus point: a disk of this radius in pixels, soft at its edge, summing to 1; odd sides."""
+    half = max(1, math.ceil(radius))
+    steps = torch.arange(-half, half + 1, dtype=torch.float32)
+    distance = (steps[:, None] ** 2 + steps[None, :] ** 2).sqrt()
+    kernel = (radius + 0.5 - distance).clamp(0, 1)
+    return kernel / kernel.sum()
+
+
+def line_kernel(length: float, angle: float) -> Tensor:
+    """A point that moves while the shutter is open: a line of ``length`` pixels at ``angle``, summing to 1."""
+    half = max(1, math.ceil(length / 2))
+    kernel = torch.zeros(2 * half + 1, 2 * half + 1)
+    for offset in np.linspace(-length / 2, length / 2, 64):
+        row, column = half + offset * math.sin(angle), half + offset * math.cos(angle)
+        top, left = min(math.floor(row), 2 * half - 1), min(math.floor(column), 2 * half - 1)
+        down, right = row - top, column - left
+        kernel[top : top + 2, left : left + 2] += torch.tensor(
+            [[(1 - down) * (1 - right), (1 - down) * right], [down * (1 - right), down * right]]
+        )
+    return kernel / kernel.sum()
+
+
+def _gaussian_noise(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    return image + _GAUSSIAN[level] * torch.randn(image.shape, generator=generator)
+
+
+def _shot_noise(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    return torch.poisson(image * _PHOTONS[level], generator=generator) / _PHOTONS[level]
+
+
+def _impulse_noise(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    drawn = torch.rand(image.shape, generator=generator)
+    share = _IMPULSES[level]
+    return torch.where(drawn < share / 2, 0.0, torch.where(drawn > 1 - share / 2, 1.0, image))
+
+
+def _defocus_blur(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    return _filter(image, disk_kernel(_DISK[level] * min(image.shape[1:])))
+
+
+def _motion_blur(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    angle = float(torch.rand((), generator=generator)) * math.pi
+    return _filter(image, line_kernel(_MOTION[level] * min(image.shape[1:]), angle))
+
+
+def _brightness_up(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    return image + _BRIGHTNESS[level]
+
+
+def _brightness_down(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    return image - _BRIGHTNESS[level]
+
+
+def _contrast(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    mean = image.mean(dim=(1, 2), keepdim=True)
+    return mean + _CONTRAST[level] * (image - mean)
+
+
+def _jpeg(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    values = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values).save(
+        buffer, format="JPEG", quality=_JPEG[level]
+    )
+    decoded = np.asarray(Image.open(buffer), dtype=np.float32).reshape(values.shape) / 255
+    return torch.from_numpy(decoded).permute(2, 0, 1)
+
+
+def _pixel_shift(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+    """By whole pixels in one of eight directions, at least one; the edge is repeated."""
+    reach = max(1, round(_SHIFT[level] * min(image.shape[1:])))
+    directions = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0)]
+    down, right = directions[int(torch.randint(len(directions), (), generator=generator))]
+    padded = functional.pad(image[None], (reach, reach, reach, reach), mode="replicate")[0]
+    height, width = image.shape[1:]
+    top, left = reach - down * reach, reach - right * reach
+    return padded[:, top : top + height, left : left + width]
+
+
+def _filter(image: Tensor, kernel: Tensor) -> Tensor:
+    """Each channel convolved with the kernel; the edge is repeated."""
+    half = len(kernel) // 2
+    padded = functional.pad(image[:, None], (half, half, half, half), mode="replicate")
+    return functional.conv2d(padded, kernel[None, None])[:, 0]
+
+
+_CORRUPTIONS: dict[str, Corruption] = {
+    "gaussian_noise": _gaussian_noise,
+    "shot_noise": _shot_noise,
+    "impulse_noise": _impulse_noise,
+    "defocus_blur": _defocus_blur,
+    "motion_blur": _motion_blur,
+    "brightness_up": _brightness_up,
+    "brightness_down": _brightness_down,
+    "contrast": _contrast,
+    "jpeg": _jpeg,
+    "pixel_shift": _pixel_shift,
+}
+KINDS: tuple[str, ...] = tuple(_CORRUPTIONS)

@@ -1,0 +1,68 @@
+"""What an evaluation has finished, on disk in small whole files, so that a kill costs at most one of them."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Rows = dict[str, np.ndarray]
+FOLDER = ".journal"
+
+
+class Journal:
+    """Finished units of work. A unit is some images at one stage: columns of equal length, one of them ``index``.
+
+    Args:
+        folder: of the evaluation; units go to a sub-folder named after ``key``. None keeps them in memory.
+        key: everything that decides an outcome. Another model, other data or settings never meet these units.
+    """
+
+    def __init__(self, folder: Path | None, key: dict[str, Any]) -> None:
+        self._memory: dict[str, list[Rows]] = {}
+        self._folder = None
+        if folder is not None:
+            name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+            self._folder = folder / FOLDER / name
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, stage: str, rows: Rows) -> None:
+        """Keep a unit; it is on disk, whole, when this returns."""
+        if self._folder is None:
+            self._memory.setdefault(stage, []).append(rows)
+            return
+        path = self._folder / f"{_slug(stage)}-{int(rows['index'].min()):08d}-{os.getpid()}.npz"
+        partial = path.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            np.savez(file, allow_pickle=False, **rows)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+
+    def read(self, stage: str) -> Rows:
+        """All units of a stage, joined, by ascending index; an empty mapping where there is none."""
+        if self._folder is None:
+            units = self._memory.get(stage, [])
+        else:
+            units = []
+            for path in sorted(self._folder.glob(f"{_slug(stage)}-*.npz")):
+                with np.load(path, allow_pickle=False) as file:
+                    units.append({name: file[name] for name in file.files})
+        if not units:
+            return {}
+        joined = {name: np.concatenate([unit[name] for unit in units]) for name in units[0]}
+        # Two processes of different runs may both have finished an image; the outcome is the same.
+        _, first = np.unique(joined["index"], return_index=True)
+        return {name: values[first] for name, values in joined.items()}
+
+    def remove(self) -> None:
+        """Forget everything, once the records are written."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder.parent, ignore_errors=True)
+
+
+def _slug(stage: str) -> str:
+    return hashlib.sha256(stage.encode()).hexdigest()[:20]

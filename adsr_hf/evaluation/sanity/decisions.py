@@ -1,0 +1,217 @@
+"""From what the sanity checks measured to their verdicts. Every accuracy is over all images, in [0, 1]."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from adsr_hf.evaluation import verdicts as names
+from adsr_hf.evaluation.verdicts import LEVEL, Outcome, Verdict, binomial_tail, exceeds
+
+# What Square may gain, as a share of images: AutoAttack's own flag counts 0.2 points.
+SQUARE_ALLOWANCE = 0.002
+# Share of images whose gradient may vanish.
+ZERO_ALLOWANCE = 0.01
+# Two forward passes may differ by so much of the largest logit: kernels that add in no fixed order do.
+FORWARD_TOLERANCE = 1e-5
+# Median disagreement between slope and change that still counts as agreement.
+SLOPE_TOLERANCE = 0.3
+# Share of the loss gained in 100 steps that 10 steps may leave out.
+CONVERGENCE_TOLERANCE = 0.25
+
+
+def not_applicable(name: str, why: str, images: int) -> Verdict:
+    """A check that could not be made, and why."""
+    return Verdict(name, "not applicable", {"images": images}, why)
+
+
+def never_rises(name: str, settings: Sequence[str], broken: Sequence[Tensor], total: int) -> Verdict:
+    """Accuracy along attacks of growing strength: fails where a stronger one breaks fewer images than chance explains.
+
+    Each neighbouring pair is compared on the images that only one of the two breaks, by McNemar's exact test,
+    one-sided, at :data:`LEVEL` shared out among the pairs.
+
+    Args:
+        settings: of the attacks, weakest first.
+        broken: for each attack (N,) bool, over the images that are right without attack.
+        total: number of all images.
+    """
+    accuracies = [_share(int((~one).sum()), total) for one in broken]
+    rises = []
+    for weaker, stronger in zip(range(len(broken) - 1), range(1, len(broken)), strict=True):
+        lost = int((broken[weaker] & ~broken[stronger]).sum())
+        gained = int((broken[stronger] & ~broken[weaker]).sum())
+        rises.append(exceeds(lost, lost + gained, 0.5, LEVEL / (len(broken) - 1)))
+    trail = ", ".join(f"{_percent(one)} at {setting}" for one, setting in zip(accuracies, settings, strict=True))
+    figures = {f"accuracy at {setting}": one for setting, one in zip(settings, accuracies, strict=True)}
+    words = f"Accuracy is {trail}"
+    words += ": a stronger attack breaks fewer images, so the attacks are stuck." if any(rises) else "."
+    return Verdict(name, _outcome(not any(rises)), figures | {"images": total}, words)
+
+
+def reaches_chance(broken: Tensor, total: int, num_classes: int) -> Verdict:
+    """Whether accuracy, when any image may be shown in place of any other, is no higher than guessing explains."""
+    right, chance = int((~broken).sum()), 1 / num_classes
+    sane = not exceeds(right, total, chance)
+    figures = {"accuracy": _share(right, total), "chance": chance, "images": total}
+    words = f"Under an attack without bounds accuracy is {_percent(figures['accuracy'])}; chance is {_percent(chance)}"
+    words += "." if sane else ": an attack that may change everything must do better, so the gradients mislead it."
+    return Verdict(names.UNBOUNDED, _outcome(sane), figures, words)
+
+
+def beats_noise(pgd: Tensor, noise: Tensor, total: int) -> Verdict:
+    """Whether PGD brings the wrong classes further ahead than random noise, image by image (sign test).
+
+    Margins decide, not broken images: where a small radius breaks nothing, PGD must still lead.
+
+    Args:
+        pgd, noise: (N,), margins of the images that are right without attack.
+    """
+    wins, losses = int((pgd > noise).sum()), int((noise > pgd).sum())
+    figures = {
+        "accuracy under pgd": _share(int((pgd <= 0).sum()), total),
+        "accuracy under noise": _share(int((noise <= 0).sum()), total),
+        "share of images on which pgd leads": wins / len(pgd),
+        "images": total,
+    }
+    if binomial_tail(len(pgd), len(pgd), 0.5) >= LEVEL:
+        return not_applicable(names.RANDOM_NOISE, f"{len(pgd)} rightly classified images are too few.", total)
+    sane = exceeds(wins, wins + losses, 0.5)
+    words = f"PGD hurts more than random noise of the same size on {_percent(wins / len(pgd))} of the images"
+    words += "." if sane else ": it should on nearly all, so its gradients lead nowhere."
+    return Verdict(names.RANDOM_NOISE, _outcome(sane), figures, words)
+
+
+def square_adds_little(only_square: int, attacked: int) -> Verdict:
+    """Whether Square, which sees no gradient, breaks more images than 0.2 points that every white-box attack left.
+
+    With a hundred images 0.2 points are a fifth of an image. The check therefore fails only when the images that
+    Square alone breaks are more than a true share of 0.2% explains at :data:`LEVEL`: three of 100, seven of 1,000.
+
+    Args:
+        only_square: images that stood against every white-box attack and fell to Square.
+        attacked: images that were attacked.
+    """
+    if attacked == 0:
+        return not_applicable(names.SQUARE, "No image was attacked.", attacked)
+    sane = not exceeds(only_square, attacked, SQUARE_ALLOWANCE)
+    figures = {"broken by square alone": float(only_square), "share": only_square / attacked, "images": attacked}
+    words = f"Square breaks {only_square} of {attacked} images that every white-box attack left standing"
+    words += "." if sane else ": an attack that sees no gradient finds what gradients miss, so they mislead."
+    return Verdict(names.SQUARE, _outcome(sane), figures, words)
+
+
+def gradients_exist(blind: Tensor, zero_share: float) -> Verdict:
+    """Whether cross-entropy has a gradient on all but 1% of the images.
+
+    A zero here and there is honest (a dead unit, a cropped border); an image without any gradient cannot be attacked.
+
+    Args:
+        blind: (N,), bool: images whose whole gradient is zero or NaN.
+        zero_share: of the gradient entries that PGD met.
+    """
+    sane = not exceeds(int(blind.sum()), len(blind), ZERO_ALLOWANCE)
+    share = _share(int(blind.sum()), len(blind))
+    figures = {"images without gradient": share, "zero entries under pgd": zero_share, "images": len(blind)}
+    words = f"The loss has no gradient at all on {_percent(share)} of the images"
+    words += "." if sane else ": there PGD is blind, and their accuracy is not robust accuracy."
+    return Verdict(names.ZERO_GRADIENT, _outcome(sane), figures, words)
+
+
+def deterministic(first: Tensor, second: Tensor) -> Verdict:
+    """Whether two forward passes over the same images agree up to rounding.
+
+    Args:
+        first, second: (N, K), float64, logits.
+    """
+    largest = float((first - second).abs().max())
+    relative = largest / max(float(first.abs().max()), torch.finfo(torch.float64).tiny)
+    flips = int((first.argmax(1) != second.argmax(1)).sum())
+    sane = relative <= FORWARD_TOLERANCE
+    figures = {"largest difference": largest, "changed predictions": float(flips), "images": len(first)}
+    words = f"Two forward passes differ by {largest:.2g} at most"
+    words += "." if sane else f" and in {flips} predictions: the model is random, so attack its average instead."
+    return Verdict(names.DETERMINISTIC, _outcome(sane), figures, words)
+
+
+def gradients_hold(unusable: Tensor, random: Tensor | None, along: Tensor | None) -> Verdict:
+    """Whether the margin's gradient is there, and small steps bear it out.
+
+    Args:
+        unusable: (N,), bool: gradient zero everywhere, or not finite.
+        random, along: (N,), disagreement along random directions and along the gradient; None where a model in half
+            precision rounds too coarsely to tell.
+    """
+    images = len(unusable)
+    share = _share(int(unusable.sum()), images)
+    if exceeds(int(unusable.sum()), images, ZERO_ALLOWANCE):
+        figures = {"images without usable gradient": share, "images": images}
+        words = f"The logits have no usable gradient on {_percent(share)} of the images: a layer blocks it."
+        return Verdict(names.GRADIENT_BLOCKING, "fail", figures, words)
+    if random is None or along is None:
+        words = "Gradients exist; the model is in half precision, too coarse to compare them with small steps."
+        return Verdict(
+            names.GRADIENT_BLOCKING,
+            "not applicable",
+            {"images without usable gradient": share, "images": images},
+            words,
+        )
+    medians = float(random.median()), float(along.median())
+    sane = max(medians) <= SLOPE_TOLERANCE
+    figures = {
+        "images without usable gradient": share,
+        "median disagreement along random directions": medians[0],
+        "median disagreement along the gradient": medians[1],
+        "images": images,
+    }
+    words = f"Gradients and small steps disagree by {_percent(max(medians))} in the median"
+    words += "." if sane else ": the gradient is not that of the model, as with rounding or noise inside it."
+    return Verdict(names.GRADIENT_BLOCKING, _outcome(sane), figures, words)
+
+
+def converged(clean: Tensor, few_steps: Tensor, many_steps: Tensor) -> Verdict:
+    """Whether 10 steps gain nearly all of the loss that 100 steps gain.
+
+    The loss is the margin up to 0: how far an image is behind the boundary beyond that breaks it no further.
+
+    Args:
+        clean, few_steps, many_steps: (N,), margins without attack, after 10 and after 100 steps.
+    """
+    start, short, long = (float(one.clamp(max=0).sum()) for one in (clean, few_steps, many_steps))
+    images = len(clean)
+    if not long - start > 1e-6 * abs(start):
+        return not_applicable(names.CONVERGED, "The attack raises the loss on no image, so nothing converges.", images)
+    left = (long - short) / (long - start)
+    sane = left <= CONVERGENCE_TOLERANCE
+    figures = {"share of the loss gained after step 10": left, "images": images}
+    words = f"Of the loss that 100 steps gain, 10 steps miss {_percent(max(0.0, left))}"
+    words += "." if sane else ": it has not converged, so attack with more steps before trusting the accuracy."
+    return Verdict(names.CONVERGED, _outcome(sane), figures, words)
+
+
+def transfer_is_weaker(white_box: Tensor, transferred: Tensor, total: int) -> Verdict:
+    """Whether images made on an undefended model break no more than those made on the model itself (McNemar, exact).
+
+    Args:
+        white_box, transferred: (N,), bool: broken, of the images that are right without attack.
+    """
+    lost, gained = int((transferred & ~white_box).sum()), int((white_box & ~transferred).sum())
+    sane = not exceeds(lost, lost + gained, 0.5)
+    accuracies = [_share(int((~one).sum()), total) for one in (white_box, transferred)]
+    figures = {"accuracy white-box": accuracies[0], "accuracy under transfer": accuracies[1], "images": total}
+    words = f"Accuracy is {_percent(accuracies[1])} under images made on an undefended model and "
+    words += f"{_percent(accuracies[0])} under its own"
+    words += "." if sane else ": a stranger's gradients hurt more than its own, so its own mislead."
+    return Verdict(names.TRANSFER, _outcome(sane), figures, words)
+
+
+def _outcome(sane: bool) -> Outcome:
+    return "pass" if sane else "fail"
+
+
+def _share(count: int, total: int) -> float:
+    return count / total
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"

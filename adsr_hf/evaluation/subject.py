@@ -1,0 +1,25 @@
+"""What is measured on what, in the words of the records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Where model and images come from.
+
+    Attributes:
+        model_source: folder or Hub name.
+        revision: commit of a Hub model.
+        weights: ``"student"`` or ``"teacher"``.
+        data_source: name of the data set.
+        split: ``"test"`` or ``"validation"``.
+        class_names: in the model's order; None numbers them.
+    """
+
+    model_source: str = "in memory"
+    revision: str | None = None
+    weights: str = "student"
+    data_source: str = "in memory"
+    split: str = "test"
+    class_names: Sequence[str] | None = None

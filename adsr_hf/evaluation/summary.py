@@ -1,0 +1,76 @@
+"""Every figure of an evaluation, from its table alone."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow
+import torch
+
+from adsr_hf.evaluation.calibration import fit_temperature, reliability_bins
+from adsr_hf.evaluation.intervals import FigureEntry, Intervals
+from adsr_hf.evaluation.records import EvaluationRecords, figure_vector
+from adsr_hf.evaluation.stability import stability_figures
+
+
+def figures_of(table: pyarrow.Table, threats: list[str], attacks: list[str], seed: int) -> dict[str, FigureEntry]:
+    """Figure name to value, 95% interval and number of images.
+
+    Clean: ``accuracy`` and the calibration figures. For each threat T: ``T/robust_accuracy`` (right clean and under
+    every attack), ``T/A/robust_accuracy`` (under attack A and those before it), and ``T/ece`` and the other
+    calibration figures on the worst images found. Noise: see :func:`adsr_hf.evaluation.stability.stability_figures`.
+    """
+    facts = {"threats": threats, "attacks": [{"name": name} for name in attacks]}
+    records = EvaluationRecords(facts, table)
+    intervals = Intervals(records.images, seed)
+    labels = records.labels
+    figures = {"accuracy": intervals.share(_vector(records, "accuracy"))}
+    figures |= intervals.calibration(records.logits("clean"), labels)
+    for threat in threats:
+        names = [f"{threat}/robust_accuracy", *(f"{threat}/{attack}/robust_accuracy" for attack in attacks)]
+        figures |= {name: intervals.share(_vector(records, name)) for name in names}
+        calibration = intervals.calibration(records.logits(f"{threat}.worst"), labels)
+        figures |= {f"{threat}/{name}": entry for name, entry in calibration.items()}
+    return figures | _noise_figures(records, intervals)
+
+
+def _vector(records: EvaluationRecords, name: str) -> np.ndarray:
+    vector = figure_vector(records, name)
+    assert vector is not None
+    return vector
+
+
+def _noise_figures(records: EvaluationRecords, intervals: Intervals) -> dict[str, FigureEntry]:
+    columns = {name: records.column(name) for name in records.table.column_names if name.startswith("noise.")}
+    vectors = stability_figures(columns, records.labels, records.column("clean.prediction"))
+    return {
+        name: intervals.share(vector) if np.isin(vector, (0, 1)).all() else intervals.mean(vector)
+        for name, vector in vectors.items()
+    }
+
+
+def reliability_of(records: EvaluationRecords) -> dict[str, list[dict[str, Any]]]:
+    """Bins of the reliability diagram, clean and under each threat; empty bins hold None."""
+    conditions = {"clean": "clean"} | {threat: f"{threat}.worst" for threat in records.threats}
+    labels = torch.from_numpy(records.labels)
+    result = {}
+    for name, condition in conditions.items():
+        probabilities = torch.softmax(torch.from_numpy(records.logits(condition).copy()).double(), dim=1)
+        rows = [asdict(one) for one in reliability_bins(probabilities, labels)]
+        result[name] = [{key: None if value != value else value for key, value in row.items()} for row in rows]
+    return result
+
+
+def temperature_of(
+    records: EvaluationRecords, held_out_logits: torch.Tensor, held_out_labels: torch.Tensor, seed: int
+) -> tuple[dict[str, Any], FigureEntry]:
+    """The temperature that held-out images ask for, and ECE on the measured images after it.
+
+    Args:
+        held_out_logits: (M, K), float, of validation images.
+        held_out_labels: (M,), int64.
+    """
+    temperature = fit_temperature(held_out_logits, held_out_labels)
+    logits = records.logits("clean").astype(np.float64) / temperature
+    entry = Intervals(records.images, seed).calibration(logits, records.labels)["ece"]
+    return {"value": temperature, "fitted_on": "validation", "images": len(held_out_labels)}, entry

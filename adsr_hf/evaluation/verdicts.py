@@ -1,0 +1,91 @@
+"""The outcome of one sanity check, and the rules by which samples of images decide it."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Outcome = Literal["pass", "fail", "not applicable"]
+
+RISES_WITH_EPSILON = "accuracy never rises with epsilon"
+RISES_WITH_STEPS = "accuracy never rises with steps"
+UNBOUNDED = "an unbounded attack reaches chance"
+RANDOM_NOISE = "pgd beats random noise"
+SQUARE = "square does not beat the white-box attacks"
+ZERO_GRADIENT = "zero-gradient share"
+DETERMINISTIC = "deterministic"
+GRADIENT_BLOCKING = "free of gradient-blocking layers"
+CONVERGED = "the loss has converged"
+TRANSFER = "a transfer attack is weaker than white-box"
+
+# In the order in which an evaluation lists them.
+CHECKS: tuple[str, ...] = (
+    RISES_WITH_EPSILON,
+    RISES_WITH_STEPS,
+    UNBOUNDED,
+    RANDOM_NOISE,
+    SQUARE,
+    ZERO_GRADIENT,
+    DETERMINISTIC,
+    GRADIENT_BLOCKING,
+    CONVERGED,
+    TRANSFER,
+)
+
+# Chance that a check decided by counting images fails although its claim holds.
+LEVEL = 0.01
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sanity check.
+
+    Attributes:
+        name: of the check, one of :data:`CHECKS`.
+        outcome: ``"pass"``, ``"fail"`` or ``"not applicable"``.
+        figures: what was measured; ``images`` says on how many.
+        words: one plain sentence.
+    """
+
+    name: str
+    outcome: Outcome
+    figures: dict[str, float]
+    words: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values, as in the ``sanity`` list of a summary."""
+        return asdict(self)
+
+
+def binomial_tail(count: int, total: int, share: float) -> float:
+    """Chance that at least ``count`` of ``total`` images show what each shows with probability ``share``.
+
+    Args:
+        count: in [0, total].
+        total: at least 0.
+        share: in (0, 1).
+
+    Raises:
+        ValueError: when an argument is outside what is allowed.
+    """
+    if not 0 <= count <= total or not 0 < share < 1:
+        raise ValueError(
+            f"count={count}, total={total} and share={share} must satisfy 0 <= count <= total and 0 < share < 1"
+        )
+    # Log binomials: binomial coefficients overflow a float where a thousand images are counted.
+    logs = [
+        math.lgamma(total + 1)
+        - math.lgamma(hits + 1)
+        - math.lgamma(total - hits + 1)
+        + hits * math.log(share)
+        + (total - hits) * math.log1p(-share)
+        for hits in range(count, total + 1)
+    ]
+    return min(1.0, math.fsum(math.exp(one) for one in logs))
+
+
+def exceeds(count: int, total: int, share: float, level: float = LEVEL) -> bool:
+    """Whether ``count`` of ``total`` images are more than a true share of ``share`` explains, at this level.
+
+    With ``share=0.5`` and counts of the images on which two attacks differ, this is McNemar's exact test, one-sided.
+    """
+    return binomial_tail(count, total, share) < level
