@@ -1,25 +1,19 @@
 """``adsr demo [--output_dir DIR] [--workers N]``."""
 
-import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 from adsr_hf.cli.main import OK
+from adsr_hf.cli.options import OptionParser
 from adsr_hf.errors import UsageError
 
 RESULTS_FILE = "results.json"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UsageError(message)
-
-
 def run(words: list[str]) -> int:
     """Train the three arms over the seeds, print the table, and write the page."""
-    parser = _Parser(
+    parser = OptionParser(
         prog="adsr demo",
         description="Train a small vision transformer three ways on handwritten digits (clean, PGD adversarial "
         "training, ADSR), three seeds each, attack all of them, and show what each buys: a table, and a page with "

@@ -11,7 +11,10 @@ from adsr_hf.errors import UsageError
 
 COMMANDS = {
     "train": "train a classifier from a recipe (clean, pgd_at or adsr)",
-    "evaluate": "measure a checkpoint: accuracy, robust accuracy against epsilon, calibration",
+    "evaluate": "measure a checkpoint: accuracy, robust accuracy, calibration, stability, sanity",
+    "compare": "the A/B test of two measured models: differences, intervals, verdicts",
+    "gate": "decide by a policy whether a candidate replaces the current model",
+    "rollback": "return to the model that a decision names",
     "demo": "train three ways on handwritten digits and show what each buys (about 3 minutes on 2 cores)",
 }
 
@@ -19,7 +22,10 @@ OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return the exit status: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C."""
+    """Run one command and return the exit status: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C.
+
+    ``adsr gate`` has its own: 0 promote, 3 keep, 2 not decidable, and 1 for every error.
+    """
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help"):
         print(_help())

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from adsr_hf.evaluation.accuracy import wilson_interval
@@ -13,6 +14,37 @@ from adsr_hf.evaluation.statistics import bootstrap_interval, percentile_interva
 
 BINS = 15
 FigureEntry = dict[str, Any]
+
+
+# What images are sorted by, and the quantity whose mean in each bin should be 0: both (N,).
+Part = tuple[torch.Tensor, torch.Tensor]
+
+
+def confidence_gap(logits: np.ndarray, labels: np.ndarray) -> Part:
+    """Confidence of each image, and confidence minus 1 if it is right, or minus 0."""
+    probabilities = torch.softmax(torch.from_numpy(logits).double(), dim=1)
+    confidence, prediction = probabilities.max(1)
+    return confidence, confidence - (prediction == torch.from_numpy(labels)).double()
+
+
+def binned_gap(
+    parts: list[Part], weights: NDArray[np.float32], *, binning: str = "equal_width"
+) -> tuple[float, NDArray[np.float64]]:
+    """Σ over bins of |sum of gaps in the bin| / N, averaged over the parts: (value, (resamples,) replicates).
+
+    Args:
+        weights: (resamples, N), from :func:`adsr_hf.evaluation.statistics.resampling_weights`.
+    """
+    images = weights.shape[1]
+    value, replicates = 0.0, np.zeros(len(weights))
+    for scores, gap in parts:
+        edges, index = ASSIGNMENTS[binning](scores.contiguous(), BINS)
+        in_bins = np.zeros((images, len(edges) - 1), dtype=np.float32)
+        in_bins[np.arange(images), index.numpy()] = gap.numpy()
+        exact = np.bincount(index.numpy(), weights=gap.numpy(), minlength=len(edges) - 1)
+        value += math.fsum(np.abs(exact)) / images
+        replicates += np.abs(weights @ in_bins).sum(axis=1) / images
+    return value / len(parts), replicates / len(parts)
 
 
 class Intervals:
@@ -53,8 +85,7 @@ class Intervals:
         probabilities = torch.softmax(torch.from_numpy(logits).double(), dim=1)
         targets = torch.from_numpy(labels)
         one_hot = functional.one_hot(targets, probabilities.shape[1]).double()
-        confidence, prediction = probabilities.max(1)
-        gap = confidence - (prediction == targets).double()
+        confidence, gap = confidence_gap(logits, labels)
         losses = functional.cross_entropy(torch.from_numpy(logits).double(), targets, reduction="none")
         return {
             "ece": self._gaps([(confidence, gap)], "equal_width"),
@@ -68,17 +99,9 @@ class Intervals:
             "mean_confidence": self.mean(confidence.numpy()),
         }
 
-    def _gaps(self, parts: list[tuple[torch.Tensor, torch.Tensor]], binning: str) -> FigureEntry:
-        """Mean over the parts of a binned gap; a part is (what the images are sorted by, their gaps)."""
-        value, replicates = 0.0, np.zeros(len(self._weights))
-        for scores, gap in parts:
-            edges, index = ASSIGNMENTS[binning](scores.contiguous(), BINS)
-            in_bins = np.zeros((self.images, len(edges) - 1), dtype=np.float32)
-            in_bins[np.arange(self.images), index.numpy()] = gap.numpy()
-            exact = np.bincount(index.numpy(), weights=gap.numpy(), minlength=len(edges) - 1)
-            value += math.fsum(np.abs(exact)) / self.images
-            replicates += np.abs(self._weights @ in_bins).sum(axis=1) / self.images
-        return self._entry(value / len(parts), percentile_interval(replicates / len(parts)))
+    def _gaps(self, parts: list[Part], binning: str) -> FigureEntry:
+        value, replicates = binned_gap(parts, self._weights, binning=binning)
+        return self._entry(value, percentile_interval(replicates))
 
     def _entry(self, value: float, interval: tuple[float, float]) -> FigureEntry:
         # Binned gaps are biased upwards in resamples, so that the interval may lie beside the value; it is widened.

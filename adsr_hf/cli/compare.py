@@ -1,0 +1,59 @@
+"""``adsr compare CANDIDATE CURRENT [--baseline RUN]``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adsr_hf.cli.main import OK
+from adsr_hf.cli.options import OptionParser, yes_or_no
+
+if TYPE_CHECKING:
+    from adsr_hf.decision.compare import Comparison
+
+_RUNS = "a folder that `adsr evaluate` or `adsr train` wrote; several seeds of one arm are joined by commas"
+
+
+def run(words: list[str]) -> int:
+    """Print every figure's difference with its interval and verdict, and write it down if asked to."""
+    parser = OptionParser(
+        prog="adsr compare",
+        description="The A/B test: two models on the same test images, paired image by image. Figures that differ "
+        "beyond chance, after Holm's correction, are called better or worse; the rest is no evidence.",
+    )
+    parser.add_argument("candidate", help=_RUNS)
+    parser.add_argument("current", help=f"the model in use: {_RUNS}")
+    parser.add_argument("--baseline", default=None, help=f"a third arm, against which both are shown too: {_RUNS}")
+    parser.add_argument("--latency", type=yes_or_no, default=True, help="time both networks in turn (default true)")
+    parser.add_argument("--output", type=Path, default=None, help="JSON file for everything that was found")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    arguments = parser.parse_args(words)
+    from adsr_hf.checkpoints import write_json
+    from adsr_hf.decision.arms import read_arm
+    from adsr_hf.decision.compare import compare
+
+    candidate, current = (read_arm(one.split(",")) for one in (arguments.candidate, arguments.current))
+    comparisons = [compare(candidate, current, latency=arguments.latency, seed=arguments.seed)]
+    if arguments.baseline is not None:
+        baseline = read_arm(arguments.baseline.split(","))
+        comparisons += [compare(arm, baseline, latency=False, seed=arguments.seed) for arm in (candidate, current)]
+    for comparison in comparisons:
+        print(as_text(comparison), end="\n\n")
+    if arguments.output is not None:
+        first, *others = [one.as_dict() for one in comparisons]
+        write_json(arguments.output, first | {"against_baseline": others})
+    return OK
+
+
+def as_text(comparison: "Comparison") -> str:
+    """A paragraph for a terminal: one line a figure."""
+    from adsr_hf.decision.compare import in_words
+
+    lines = [f"{comparison.candidate} against {comparison.current}, {comparison.images} test images, percent:"]
+    lines += [f"  {in_words(delta)}" for delta in comparison.deltas]
+    pair = comparison.latency
+    if pair is not None:
+        lines.append(
+            f"  inference: {pair.candidate_milliseconds:.3f} against {pair.current_milliseconds:.3f} ms an image, "
+            f"ratio {pair.ratio:.3f} [{pair.interval[0]:.3f}, {pair.interval[1]:.3f}]: {pair.verdict}"
+        )
+    lines += [f"  not compared: {name}: {reason}" for name, reason in comparison.not_compared.items()]
+    return "\n".join(lines)

@@ -1,0 +1,80 @@
+"""The sides of a comparison: one or several runs each, and whether they can be compared at all."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adsr_hf.evaluation.records import EvaluationRecords, RecordsError, read_evaluation
+
+RUN_RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One evaluated run of an arm, usually one seed.
+
+    Attributes:
+        folder: as it was named.
+        records: of its evaluation.
+        run: run.json beside it, where it was trained by us.
+        checkpoint: folder of the model's files, where there is one.
+    """
+
+    folder: Path
+    records: EvaluationRecords
+    run: dict[str, Any] | None
+    checkpoint: Path | None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ in nothing but their seed."""
+
+    name: str
+    members: tuple[Member, ...]
+
+
+def read_arm(paths: Sequence[str]) -> Arm:
+    """Read evaluation folders, or run folders that hold one.
+
+    Raises:
+        RecordsError: when records are missing or damaged, or the members do not measure the same.
+    """
+    members = tuple(_member(Path(path)) for path in paths)
+    for other in members[1:]:
+        check_same_conditions(members[0], other)
+    return Arm(", ".join(paths), members)
+
+
+def check_same_conditions(first: Member, second: Member) -> None:
+    """Refuse to compare what was measured under different conditions.
+
+    Raises:
+        RecordsError: naming what differs, and both values.
+    """
+    one, other = first.records.summary, second.records.summary
+    conditions = [
+        ("class names", one["model"]["class_names"], other["model"]["class_names"]),
+        ("split", one["data"]["split"], other["data"]["split"]),
+        ("number of images", one["data"]["images"], other["data"]["images"]),
+        ("test images (fingerprint)", one["data"]["fingerprint"][:16], other["data"]["fingerprint"][:16]),
+        ("threats", one["threats"], other["threats"]),
+        ("attacks", one["attacks"], other["attacks"]),
+    ]
+    for name, mine, theirs in conditions:
+        if mine != theirs:
+            raise RecordsError(
+                f"{first.folder} and {second.folder} cannot be compared, since their {name} differ: {mine} against "
+                f"{theirs}; evaluate both with the same data, --threat and attack settings"
+            )
+
+
+def _member(folder: Path) -> Member:
+    records = read_evaluation(folder)
+    run = next((one for one in (folder, folder.parent) if (one / RUN_RECORD).is_file()), None)
+    source = Path(records.summary["model"]["source"])
+    places = [one for one in (folder, folder.parent, source) if (one / "config.json").is_file()]
+    content = None if run is None else json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))
+    return Member(folder, records, content, places[0] if places else None)

@@ -1,0 +1,154 @@
+"""Promote, keep, or not decidable: a policy's rules on a comparison."""
+
+import math
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from adsr_hf.decision.arms import Arm
+from adsr_hf.decision.compare import Comparison
+from adsr_hf.decision.deltas import Delta, higher_is_better
+from adsr_hf.decision.policy import ALL, Policy
+
+Outcome = Literal["pass", "fail", "not decidable"]
+Decision = Literal["promote", "keep", "not decidable"]
+EXIT_STATUS: dict[Decision, int] = {"promote": 0, "keep": 3, "not decidable": 2}
+_MOST_IMAGES = 10_000_000
+
+
+@dataclass(frozen=True)
+class RuleOutcome:
+    """One rule on one figure.
+
+    Attributes:
+        rule: such as ``"minimum_gain"``.
+        figure: that it was applied to.
+        bound: from the policy.
+        measured: the gain, ratio or number; None for a verdict.
+        interval: of ``measured``, 95%.
+        outcome: pass, fail, or not decidable.
+        images_needed: about how many images would decide it, where more would help.
+        words: one plain sentence.
+    """
+
+    rule: str
+    figure: str
+    bound: float | str
+    measured: float | None
+    interval: tuple[float, float] | None
+    outcome: Outcome
+    images_needed: int | None
+    words: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def decide(policy: Policy, comparison: Comparison, candidate: Arm) -> tuple[Decision, list[RuleOutcome]]:
+    """Apply every rule. One failure keeps the current model; else one open rule leaves it open.
+
+    Raises:
+        ValueError: when a rule is about something that was not measured; it says what was.
+    """
+    outcomes = [_enough_images(policy, comparison)]
+    for rule, bounds, sign in (("minimum_gain", policy.minimum_gain, 1), ("maximum_loss", policy.maximum_loss, -1)):
+        for pattern, bound in bounds.items():
+            for delta in _matching(rule, pattern, comparison):
+                outcomes.append(_bounded(rule, delta, sign * bound, bound))
+    outcomes += _sane(policy, candidate)
+    if policy.maximum_latency_ratio is not None:
+        outcomes.append(_fast_enough(policy.maximum_latency_ratio, comparison))
+    found = {one.outcome for one in outcomes}
+    decision: Decision = "keep" if "fail" in found else "not decidable" if "not decidable" in found else "promote"
+    return decision, outcomes
+
+
+def _enough_images(policy: Policy, comparison: Comparison) -> RuleOutcome:
+    wanted, images = policy.minimum_images, comparison.images
+    outcome: Outcome = "pass" if images >= wanted else "not decidable"
+    words = f"{images} test images, {wanted} wanted"
+    return RuleOutcome(
+        "minimum_images", "images", wanted, images, None, outcome, wanted if images < wanted else None, words
+    )
+
+
+def _matching(rule: str, pattern: str, comparison: Comparison) -> list[Delta]:
+    found = [delta for delta in comparison.deltas if fnmatchcase(delta.name, pattern)]
+    if not found:
+        measured = ", ".join(delta.name for delta in comparison.deltas)
+        reason = comparison.not_compared.get(pattern)
+        raise ValueError(
+            f"{rule} names {pattern!r}, which was not measured for both models"
+            f"{f' ({reason})' if reason else ''}; measure it with adsr evaluate, or choose among: {measured}"
+        )
+    return found
+
+
+def _bounded(rule: str, delta: Delta, least: float, bound: float) -> RuleOutcome:
+    """A gain must be ``least`` or more; a loss is a gain below 0."""
+    sign = 1 if higher_is_better(delta.name) else -1
+    gain = sign * delta.delta
+    low, high = sorted(sign * end for end in delta.interval)
+    lone = low == high and delta.p_value is None
+    if lone:
+        outcome: Outcome = "not decidable"
+    else:
+        outcome = "pass" if low >= least else "fail" if high < least else "not decidable"
+    needed = None
+    if outcome == "not decidable" and delta.images:
+        needed = _images_needed(delta.images, gain, low, high, least)
+    words = (
+        f"{delta.name}: {delta.candidate:.4g} against {delta.current:.4g}, a gain of {gain:+.4g} [{low:+.4g}, "
+        f"{high:+.4g}]; {'at least' if rule == 'minimum_gain' else 'no less than'} {least:+.4g} is wanted"
+    )
+    if lone:
+        words += "; one run a side has no spread, several seeds would decide"
+    elif needed:
+        words += f"; about {needed:,} images would decide"
+    return RuleOutcome(rule, delta.name, bound, gain, (low, high), outcome, needed, words)
+
+
+def _images_needed(images: int, gain: float, low: float, high: float, least: float) -> int:
+    """An interval shrinks with the root of the number of images: when would its end reach the bound?"""
+    half = gain - low if gain >= least else high - gain
+    distance = abs(gain - least)
+    if distance * math.sqrt(_MOST_IMAGES / images) <= half:
+        return _MOST_IMAGES
+    return math.ceil(images * (half / distance) ** 2)
+
+
+def _sane(policy: Policy, candidate: Arm) -> list[RuleOutcome]:
+    if not policy.sanity:
+        return []
+    verdicts = {one["name"]: one for one in candidate.members[0].records.summary["sanity"]}
+    if not verdicts:
+        raise ValueError(
+            f"sanity={policy.sanity!r} needs verdicts, and {candidate.members[0].folder} has none; evaluate it again "
+            "with --sanity true"
+        )
+    names = list(verdicts) if policy.sanity == ALL else list(policy.sanity)
+    unknown = sorted(set(names) - set(verdicts))
+    if unknown:
+        raise ValueError(f"sanity names {unknown}, which were not judged; choose among {sorted(verdicts)}")
+    outcomes = []
+    for name in names:
+        found = verdicts[name]["outcome"]
+        if found == "not applicable" and policy.sanity == ALL:
+            continue
+        outcome: Outcome = "pass" if found == "pass" else "fail" if found == "fail" else "not decidable"
+        outcomes.append(RuleOutcome("sanity", name, "pass", None, None, outcome, None, verdicts[name]["words"]))
+    return outcomes
+
+
+def _fast_enough(most: float, comparison: Comparison) -> RuleOutcome:
+    pair = comparison.latency
+    if pair is None:
+        reason = comparison.not_compared.get("latency_ratio", "not measured")
+        raise ValueError(f"maximum_latency_ratio={most} was not measured: {reason}")
+    low, high = pair.interval
+    outcome: Outcome = "pass" if high <= most else "fail" if low > most else "not decidable"
+    words = (
+        f"inference takes {pair.ratio:.3f} [{low:.3f}, {high:.3f}] of the current model's time; at most {most} wanted"
+    )
+    return RuleOutcome("maximum_latency_ratio", "latency", most, pair.ratio, pair.interval, outcome, None, words)
