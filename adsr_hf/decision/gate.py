@@ -105,7 +105,7 @@ def _bounded(rule: str, delta: Delta, least: float, bound: float) -> RuleOutcome
     if lone:
         words += "; one run a side has no spread, several seeds would decide"
     elif needed:
-        words += f"; about {needed:,} images would decide"
+        words += "; " + ("more than" if needed == _MOST_IMAGES else "about") + f" {needed:,} images would decide"
     return RuleOutcome(rule, delta.name, bound, gain, (low, high), outcome, needed, words)
 
 

@@ -55,32 +55,36 @@ def corrupt(pixels: Tensor, *, kind: str, severity: int, indices: Sequence[int] 
     corruption = _CORRUPTIONS[kind]
     corrupted = []
     for image, index in zip(pixels.float().cpu(), indices, strict=True):
-        generator = torch.Generator().manual_seed(derived_seed(seed, int(index), kind, severity))
+        # The same draw at every severity, so that a severity is more of the same.
+        generator = torch.Generator().manual_seed(derived_seed(seed, int(index), kind))
         corrupted.append(corruption(image, severity - 1, generator).clamp(0, 1))
     return torch.stack(corrupted).to(pixels.device)
 
 
 def disk_kernel(radius: float) -> Tensor:
-    """An out-of-focus point: a disk of this radius in pixels, soft at its edge, summing to 1; odd sides."""
-    half = max(1, math.ceil(radius))
-    steps = torch.arange(-half, half + 1, dtype=torch.float32)
-    distance = (steps[:, None] ** 2 + steps[None, :] ** 2).sqrt()
-    kernel = (radius + 0.5 - distance).clamp(0, 1)
-    return kernel / kernel.sum()
+    """A point out of focus: a disk of this radius in pixels, which may be a fraction of one; odd sides, sums to 1."""
+    steps = np.linspace(-radius, radius, 65)
+    rows, columns = np.meshgrid(steps, steps, indexing="ij")
+    inside = rows**2 + columns**2 <= radius**2 * (1 + 1e-9)
+    return _kernel(rows[inside], columns[inside], radius)
 
 
 def line_kernel(length: float, angle: float) -> Tensor:
-    """A point that moves while the shutter is open: a line of ``length`` pixels at ``angle``, summing to 1."""
-    half = max(1, math.ceil(length / 2))
-    kernel = torch.zeros(2 * half + 1, 2 * half + 1)
-    for offset in np.linspace(-length / 2, length / 2, 64):
-        row, column = half + offset * math.sin(angle), half + offset * math.cos(angle)
-        top, left = min(math.floor(row), 2 * half - 1), min(math.floor(column), 2 * half - 1)
-        down, right = row - top, column - left
-        kernel[top : top + 2, left : left + 2] += torch.tensor(
-            [[(1 - down) * (1 - right), (1 - down) * right], [down * (1 - right), down * right]]
-        )
-    return kernel / kernel.sum()
+    """A point that moves while the shutter is open: a line of ``length`` pixels at ``angle``; odd sides, sums to 1."""
+    steps = np.linspace(-length / 2, length / 2, 65)
+    return _kernel(steps * math.sin(angle), steps * math.cos(angle), length / 2)
+
+
+def _kernel(rows: np.ndarray, columns: np.ndarray, reach: float) -> Tensor:
+    """Points of equal light, each shared out over its four nearest pixels."""
+    half = max(1, math.ceil(reach))
+    kernel = np.zeros((2 * half + 2, 2 * half + 2))
+    top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    down, right = rows - top, columns - left
+    for step_down, share_down in ((0, 1 - down), (1, down)):
+        for step_right, share_right in ((0, 1 - right), (1, right)):
+            np.add.at(kernel, (half + top + step_down, half + left + step_right), share_down * share_right)
+    return torch.from_numpy(kernel[:-1, :-1] / kernel.sum()).float()
 
 
 def _gaussian_noise(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
