@@ -1,0 +1,125 @@
+"""The gate's three exits and its errors, through the command; and whether the images that it asks for would do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from adsr_hf.cli.main import main
+from adsr_hf.decision.arms import read_arm
+from adsr_hf.decision.compare import compare
+from adsr_hf.decision.gate import decide
+from adsr_hf.decision.policy import Policy, read_policy
+from tests.evaluation.fake_records import write_fake_run
+
+ROOT = Path(__file__).parents[2]
+POLICY = {"minimum_gain": {"Linf 8/255/robust_accuracy": 0.02}, "maximum_loss": {"accuracy": 0.05}}
+
+
+def runs(tmp_path: Path, robust: float, images: int = 1500, **others: object) -> list[str]:
+    threats = {"Linf 8/255": robust}
+    new = write_fake_run(tmp_path / "new", robust=threats, images=images, train_seed=1, **others)  # type: ignore[arg-type]
+    old = write_fake_run(tmp_path / "old", robust={"Linf 8/255": 0.4}, images=images, train_seed=2)
+    return [str(new), str(old)]
+
+
+def gate(tmp_path: Path, arms: list[str], policy: object) -> int:
+    path = tmp_path / "policy.yaml"
+    path.write_text(yaml.safe_dump(policy))
+    return main(["gate", *arms, "--policy", str(path), "--output", str(tmp_path / "decision.json")])
+
+
+@pytest.mark.parametrize(
+    ("robust", "images", "status", "decision"),
+    [(0.6, 1500, 0, "promote"), (0.3, 1500, 3, "keep"), (0.44, 300, 2, "not decidable")],
+)
+def test_three_exits(
+    tmp_path: Path, robust: float, images: int, status: int, decision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = runs(tmp_path, robust, images)
+    assert gate(tmp_path, arms, POLICY) == status
+    written = json.loads((tmp_path / "decision.json").read_text())
+    assert written["decision"] == decision
+    assert written["exit_status"] == status
+    assert {rule["rule"] for rule in written["rules"]} == {"minimum_images", "minimum_gain", "maximum_loss"}
+    assert written["rollback_point"]["path"] == str(Path(arms[1]).resolve())
+    assert set(written["rollback_point"]["sha256"]) == {"config.json", "model.safetensors"}
+    assert decision.upper() in capsys.readouterr().out
+
+
+def test_one_failure_outweighs_an_open_rule(tmp_path: Path) -> None:
+    arms = runs(tmp_path, 0.44, 300, accuracy=0.7)
+    assert gate(tmp_path, arms, POLICY) == 3
+
+
+def test_too_few_images_are_not_decidable(tmp_path: Path) -> None:
+    assert gate(tmp_path, runs(tmp_path, 0.6, 200), POLICY | {"minimum_images": 5000}) == 2
+
+
+def test_sanity_verdicts_must_pass(tmp_path: Path) -> None:
+    policy = POLICY | {"sanity": "all"}
+    assert gate(tmp_path, runs(tmp_path / "a", 0.6), policy) == 0
+    assert gate(tmp_path, runs(tmp_path / "b", 0.6, sanity={"deterministic": "fail"}), policy) == 3
+    unknown = {"deterministic": "not applicable"}
+    assert gate(tmp_path, runs(tmp_path / "c", 0.6, sanity=unknown), policy) == 0
+    assert gate(tmp_path, runs(tmp_path / "d", 0.6, sanity=unknown), POLICY | {"sanity": ["deterministic"]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"minimum_gian": {"accuracy": 0}}, "did you mean 'minimum_gain'"),
+        ({"minimum_gain": {"Linf 2/255/robust_accuracy": 0}}, "'Linf 2/255/robust_accuracy', which was not measured"),
+        ({"sanity": ["no such verdict"]}, "were not judged; choose among"),
+        ({"maximum_loss": {"accuracy": -0.1}}, "maximum_loss of accuracy is -0.1"),
+        ({"minimum_gain": {"accuracy": "much"}}, "minimum_gain of accuracy is 'much'"),
+        ({"minimum_images": 0, "sanity": "all"}, "minimum_images=0"),
+        ({"sanity": "some"}, "sanity='some'"),
+        ({"minimum_images": 10}, "the policy has no rule"),
+        (["accuracy"], "must map rules to values"),
+        ({"maximum_latency_ratio": 1.1}, "cannot be loaded to measure its latency"),
+    ],
+)
+def test_errors_exit_1_and_decide_nothing(
+    tmp_path: Path, policy: object, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gate(tmp_path, runs(tmp_path, 0.6, 100), policy) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "decision.json").exists()
+
+
+def test_a_mistyped_command_is_no_decision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gate", "a", "b"]) == 1
+    assert "--policy" in capsys.readouterr().err
+
+
+def test_the_default_policy_is_valid() -> None:
+    policy = read_policy(ROOT / "recipes" / "gates" / "default.yaml")
+    assert policy.minimum_gain == {"*/robust_accuracy": 0.0}
+    assert policy.sanity == "all"
+
+
+def test_as_many_images_as_it_asks_for_decide_about_half_the_time(tmp_path: Path) -> None:
+    """By definition an end of the interval then lies on the bound on average."""
+    gain = 0.05
+    policy = Policy(minimum_gain={"accuracy": 0.02})
+
+    def decided(folder: Path, images: int, seed: int) -> tuple[str, int | None]:
+        new, old = (
+            write_fake_run(folder / name, images=images, accuracy=share, train_seed=own, data_seed=seed)
+            for name, share, own in (("new", 0.8 + gain, 2 * seed), ("old", 0.8, 2 * seed + 1))
+        )
+        first, second = read_arm([str(new)]), read_arm([str(old)])
+        decision, outcomes = decide(policy, compare(first, second, latency=False), first)
+        return decision, outcomes[-1].images_needed
+
+    decision, needed = decided(tmp_path / "few", 200, 0)
+    assert decision == "not decidable"
+    assert needed is not None
+    assert 300 < needed < 5000
+    many = [decided(tmp_path / f"many{seed}", 2 * needed, seed)[0] for seed in range(1, 6)]
+    few = [decided(tmp_path / f"few{seed}", needed // 4, seed)[0] for seed in range(1, 6)]
+    assert np.mean([one == "promote" for one in many]) >= 0.6
+    assert np.mean([one == "promote" for one in few]) <= 0.4
