@@ -17,7 +17,12 @@ def run(words: list[str]) -> int:
     parser.add_argument("candidate", help=runs)
     parser.add_argument("current", help=f"the model in use: {runs}")
     parser.add_argument("--policy", type=Path, required=True, help="YAML file; see recipes/gates/default.yaml")
-    parser.add_argument("--output", type=Path, default=Path("decision.json"), help="where the decision is written")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("decision.json"),
+        help="file to write; an older one is removed first",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     try:
         arguments = parser.parse_args(words)
@@ -37,6 +42,8 @@ def _decide(candidate_name: str, current_name: str, policy_path: Path, output: P
     from adsr_hf.decision.policy import read_policy
     from adsr_hf.decision.rollback import rollback_point
 
+    # After an error nobody may take the last decision for this one.
+    output.unlink(missing_ok=True)
     policy = read_policy(policy_path)
     candidate, current = read_arm(candidate_name.split(",")), read_arm(current_name.split(","))
     comparison = compare(candidate, current, latency=policy.maximum_latency_ratio is not None, seed=seed)

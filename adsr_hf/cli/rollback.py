@@ -17,16 +17,16 @@ def run(words: list[str]) -> int:
     parser.add_argument("decision", type=Path, help="decision.json, as adsr gate wrote it")
     parser.add_argument("--to", type=Path, required=True, help="folder that the model is served from")
     arguments = parser.parse_args(words)
-    from adsr_hf.decision.rollback import restore
+    from adsr_hf.decision.rollback import RollbackError, RollbackPoint, restore
 
     try:
         decision = json.loads(arguments.decision.read_text(encoding="utf-8"))
-        point = decision["rollback_point"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        point = RollbackPoint.from_dict(decision["rollback_point"])
+    except (OSError, ValueError, KeyError, TypeError, RollbackError) as error:
         raise ValueError(
-            f"{arguments.decision} is not a decision of adsr gate ({error!r}); name the decision.json that it wrote"
+            f"{arguments.decision} is not a decision of adsr gate ({error}); name the decision.json that it wrote"
         ) from error
     changed = restore(point, arguments.to)
     state = "restored" if changed else "there already, nothing to do"
-    print(f"{arguments.to}: model {point['model_sha256'][:16]} {state}")
+    print(f"{arguments.to}: model {point.model_sha256[:16]} {state}")
     return OK

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adsr_hf.evaluation.fingerprints import model_files
 from adsr_hf.evaluation.records import EvaluationRecords, RecordsError, read_evaluation
 
 RUN_RECORD = "run.json"
@@ -40,8 +41,13 @@ def read_arm(paths: Sequence[str]) -> Arm:
     """Read evaluation folders, or run folders that hold one.
 
     Raises:
-        RecordsError: when records are missing or damaged, or the members do not measure the same.
+        RecordsError: when records are missing or damaged, a model changed since it was measured, a run is named
+            twice, or the members do not measure the same.
     """
+    places = [Path(path).resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise RecordsError(f"{path} is named twice in one arm; a run counts as one seed")
     members = tuple(_member(Path(path)) for path in paths)
     for other in members[1:]:
         check_same_conditions(members[0], other)
@@ -63,6 +69,9 @@ def check_same_conditions(first: Member, second: Member) -> None:
         ("threats", one["threats"], other["threats"]),
         ("attacks", one["attacks"], other["attacks"]),
     ]
+    noises = _noises(first), _noises(second)
+    if all(noises):
+        conditions.append(("kinds of noise", *noises))
     for name, mine, theirs in conditions:
         if mine != theirs:
             raise RecordsError(
@@ -76,5 +85,23 @@ def _member(folder: Path) -> Member:
     run = next((one for one in (folder, folder.parent) if (one / RUN_RECORD).is_file()), None)
     source = Path(records.summary["model"]["source"])
     places = [one for one in (folder, folder.parent, source) if (one / "config.json").is_file()]
-    content = None if run is None else json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))
-    return Member(folder, records, content, places[0] if places else None)
+    checkpoint = places[0] if places else None
+    measured = records.summary["model"].get("files")
+    if measured and checkpoint is not None and model_files(checkpoint) != measured:
+        raise RecordsError(
+            f"the model in {checkpoint} is not the one that was measured: its files have changed since; evaluate again"
+        )
+    return Member(folder, records, None if run is None else _run_record(run / RUN_RECORD), checkpoint)
+
+
+def _run_record(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecordsError(f"{path} is damaged or cut short: {error}; remove it, or train again") from error
+    return content
+
+
+def _noises(member: Member) -> list[str]:
+    names = member.records.table.column_names
+    return [name for name in names if name.startswith("noise.") and name.endswith(".prediction")]

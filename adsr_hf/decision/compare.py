@@ -108,6 +108,8 @@ def _per_image(candidate: Arm, current: Arm, seed: int) -> tuple[list[Delta], di
     found = {name: per_image_delta(name, candidate, current, seed=seed) for name in means}
     found |= {name: calibration_delta(name, candidate, current, seed=seed) for name in calibrations}
     missing = {name: "not measured for both models" for name, delta in found.items() if delta is None}
+    for threat in records.threats:
+        missing[f"{threat}/{records.attacks[-1]}/robust_accuracy"] = f"it is {threat}/robust_accuracy by definition"
     return [delta for delta in found.values() if delta is not None], missing
 
 

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,13 +84,14 @@ def _verdict(interval: tuple[float, float]) -> str:
 
 
 def _load(member: Member) -> PreTrainedModel:
-    folder: Path | None = member.checkpoint
-    if folder is None:
+    model = member.records.summary["model"]
+    source = member.checkpoint or model["source"]
+    if member.checkpoint is None and not model.get("revision"):
         raise ValueError(f"the checkpoint of {member.folder} is not at hand, so its latency cannot be measured")
     try:
-        return AutoModelForImageClassification.from_pretrained(folder)
+        return AutoModelForImageClassification.from_pretrained(source, revision=model.get("revision") or "main")
     except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"the checkpoint {folder} cannot be loaded to measure its latency: {error}") from error
+        raise ValueError(f"the checkpoint {source} cannot be loaded to measure its latency: {error}") from error
 
 
 @torch.inference_mode()

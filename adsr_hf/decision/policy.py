@@ -36,25 +36,31 @@ class Policy:
     maximum_latency_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.minimum_images, int) or self.minimum_images < 1:
+        if not _is_number(self.minimum_images) or self.minimum_images < 1 or self.minimum_images % 1:
             raise ValueError(f"minimum_images={self.minimum_images!r} must be a whole number of at least 1")
         for name in ("minimum_gain", "maximum_loss"):
             rules = getattr(self, name)
             if not isinstance(rules, dict):
                 raise ValueError(f"{name}={rules!r} must map figures to numbers, such as accuracy: 0.01")
             for figure, bound in rules.items():
-                number = isinstance(bound, (int, float)) and not isinstance(bound, bool) and math.isfinite(bound)
-                if not number or (name == "maximum_loss" and bound < 0):
+                if not isinstance(figure, str):
+                    raise ValueError(f"{name} has the key {figure!r}, which is no figure's name; write accuracy: 0.01")
+                if not _is_number(bound) or (name == "maximum_loss" and bound < 0):
                     raise ValueError(
                         f"{name} of {figure} is {bound!r}, but must be a finite number; 0.01 is one point"
                     )
-        if isinstance(self.sanity, str) and self.sanity != ALL:
+        listed = isinstance(self.sanity, list) and all(isinstance(one, str) for one in self.sanity)
+        if self.sanity != ALL and not listed:
             raise ValueError(f"sanity={self.sanity!r} must be 'all' or a list of verdicts' names")
         ratio = self.maximum_latency_ratio
-        if ratio is not None and (not isinstance(ratio, (int, float)) or ratio <= 0):
+        if ratio is not None and (not _is_number(ratio) or ratio <= 0):
             raise ValueError(f"maximum_latency_ratio={ratio!r} must be above 0, such as 1.05")
         if not (self.minimum_gain or self.maximum_loss or self.sanity or ratio):
             raise ValueError("the policy has no rule, so that anything would pass; give at least one")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_policy(path: Path) -> Policy:

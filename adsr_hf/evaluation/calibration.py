@@ -63,12 +63,8 @@ def reliability_bins(
             fewer than one bin, or an unknown binning.
     """
     probabilities, labels = _check_probabilities(probabilities), _check_labels(labels, probabilities.shape)
-    if bins < 1:
-        raise ValueError(f"bins={bins} must be at least 1; 15 is the usual number")
-    if binning not in ASSIGNMENTS:
-        raise ValueError(f"binning={binning!r} is unknown; choose one of {', '.join(BINNINGS)}")
     confidence, prediction = probabilities.max(1)
-    edges, index = ASSIGNMENTS[binning](confidence, bins)
+    edges, index = _assignment(bins, binning)(confidence, bins)
     size = len(edges) - 1
     count = torch.bincount(index, minlength=size)
     accuracy = torch.bincount(index, weights=(prediction == labels).double(), minlength=size) / count
@@ -92,6 +88,25 @@ def expected_calibration_error(
     ]
     gaps = math.fsum(entry.count * abs(entry.accuracy - entry.confidence) for entry in filled)
     return gaps / len(labels)
+
+
+def classwise_calibration_error(
+    probabilities: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal_width"
+) -> float:
+    """Mean over classes of the gap between a class's probability and its frequency, in [0, 1]; lower is better.
+
+    Kull et al. 2019 (arXiv 1910.12656), equation 3: all K probabilities of an image count, not the highest alone.
+
+    Args and errors: those of :func:`reliability_bins`.
+    """
+    probabilities, labels = _check_probabilities(probabilities), _check_labels(labels, probabilities.shape)
+    assign = _assignment(bins, binning)
+    gaps = probabilities - functional.one_hot(labels, probabilities.shape[1])
+    sums = [
+        torch.bincount(assign(p.contiguous(), bins)[1], weights=g)
+        for p, g in zip(probabilities.T, gaps.T, strict=True)
+    ]
+    return math.fsum(float(one.abs().sum()) for one in sums) / gaps.numel()
 
 
 def mean_confidence(probabilities: Tensor) -> float:
@@ -220,6 +235,14 @@ ASSIGNMENTS: dict[str, Callable[[Tensor, int], tuple[Tensor, Tensor]]] = {
     "equal_width": _equal_width,
     "equal_mass": _equal_mass,
 }
+
+
+def _assignment(bins: int, binning: str) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+    if bins < 1:
+        raise ValueError(f"bins={bins} must be at least 1; 15 is the usual number")
+    if binning not in ASSIGNMENTS:
+        raise ValueError(f"binning={binning!r} is unknown; choose one of {', '.join(BINNINGS)}")
+    return ASSIGNMENTS[binning]
 
 
 def _check_rows(name: str, rows: Tensor) -> Tensor:

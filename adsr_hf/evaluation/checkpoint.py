@@ -17,6 +17,7 @@ from adsr_hf.classifier import pixels_to_logits
 from adsr_hf.data import DataArguments, ImageClassificationDataset, load_image_data
 from adsr_hf.estimate import in_words
 from adsr_hf.evaluation.arguments import EvaluateArguments
+from adsr_hf.evaluation.fingerprints import model_files
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.subject import Subject
@@ -113,6 +114,7 @@ def evaluate_checkpoint(
         subject=Subject(
             model_source=checkpoint,
             revision=getattr(model.config, "_commit_hash", None),
+            model_files=model_files(Path(checkpoint)) if Path(checkpoint).is_dir() else None,
             weights=weights,
             data_source=data.dataset,
             split=arguments.split,

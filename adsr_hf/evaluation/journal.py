@@ -36,11 +36,18 @@ class Journal:
             return
         path = self._folder / f"{_slug(stage)}-{int(rows['index'].min()):08d}-{os.getpid()}.npz"
         partial = path.with_suffix(".partial")
-        with open(partial, "wb") as file:
-            np.savez(file, allow_pickle=False, **rows)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        try:
+            with open(partial, "wb") as file:
+                np.savez(file, allow_pickle=False, **rows)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OSError(
+                f"finished images cannot be kept in {self._folder}: {error}. Make room, and start the same command "
+                "again: it continues"
+            ) from error
 
     def read(self, stage: str) -> Rows:
         """All units of a stage, joined, by ascending index; an empty mapping where there is none."""

@@ -1,6 +1,6 @@
 """What is measured on what, in the words of the records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -11,6 +11,7 @@ class Subject:
     Attributes:
         model_source: folder or Hub name.
         revision: commit of a Hub model.
+        model_files: sha256 of the checkpoint's files, where it is a folder.
         weights: ``"student"`` or ``"teacher"``.
         data_source: name of the data set.
         split: ``"test"`` or ``"validation"``.
@@ -19,6 +20,7 @@ class Subject:
 
     model_source: str = "in memory"
     revision: str | None = None
+    model_files: Mapping[str, str] | None = None
     weights: str = "student"
     data_source: str = "in memory"
     split: str = "test"

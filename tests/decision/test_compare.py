@@ -135,3 +135,19 @@ def test_other_conditions_are_refused_by_name(tmp_path: Path, changes: dict[str,
         compared([a], [b])
     assert str(a) in str(caught.value)
     assert str(b) in str(caught.value)
+
+
+def test_other_noise_is_refused_and_a_run_is_one_seed(tmp_path: Path) -> None:
+    a = write_fake_evaluation(tmp_path / "a", seed=1, noise_kinds=["jpeg"])
+    b = write_fake_evaluation(tmp_path / "b", seed=2, noise_kinds=["contrast"])
+    with pytest.raises(RecordsError, match="kinds of noise differ"):
+        compared([a], [b])
+    with pytest.raises(RecordsError, match="named twice"):
+        compared([a, a], [b])
+
+
+def test_a_model_that_changed_since_it_was_measured_is_refused(tmp_path: Path) -> None:
+    changes = {"model.files": {"model.safetensors": "0" * 64}}
+    a = write_fake_run(tmp_path / "a", changes=changes)
+    with pytest.raises(RecordsError, match="is not the one that was measured"):
+        compared([a], [a])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adsr_hf.cli.main import main
-from adsr_hf.decision.rollback import model_files
+from adsr_hf.evaluation.fingerprints import model_files
 from tests.evaluation.fake_records import write_fake_run
 
 
@@ -77,3 +77,49 @@ def test_a_file_that_is_no_decision(tmp_path: Path, capsys: pytest.CaptureFixtur
     path.write_text(json.dumps({"kind": "comparison"}))
     assert main(["rollback", str(path), "--to", str(tmp_path / "served")]) == 1
     assert "is not a decision of adsr gate" in capsys.readouterr().err
+
+
+def test_what_else_the_served_folder_holds_is_kept(decision: Path, tmp_path: Path) -> None:
+    served = write_fake_run(tmp_path / "served", train_seed=9)
+    (served / "notes.txt").write_text("ours")
+    assert main(["rollback", str(decision), "--to", str(served)]) == 0
+    assert (served / "notes.txt").read_text() == "ours"
+    assert (served / "evaluation" / "summary.json").is_file()
+
+
+def test_a_link_to_the_served_folder_stays_one(decision: Path, tmp_path: Path) -> None:
+    served = write_fake_run(tmp_path / "served", train_seed=9)
+    (tmp_path / "current").symlink_to(served)
+    for _ in range(2):
+        assert main(["rollback", str(decision), "--to", str(tmp_path / "current")]) == 0
+    assert (tmp_path / "current").is_symlink()
+    assert model_files(served) == model_files(tmp_path / "old")
+
+
+def test_an_interrupted_rollback_is_finished(decision: Path, tmp_path: Path) -> None:
+    served = write_fake_run(tmp_path / "served", train_seed=9)
+    (served / "notes.txt").write_text("ours")
+    served.rename(tmp_path / ".served.replaced")
+    assert main(["rollback", str(decision), "--to", str(served)]) == 0
+    assert model_files(served) == model_files(tmp_path / "old")
+    assert (served / "notes.txt").read_text() == "ours"
+    assert not (tmp_path / ".served.replaced").exists()
+
+
+def test_folders_inside_each_other_and_files_are_refused(
+    decision: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", str(decision), "--to", str(tmp_path / "old" / "inside")]) == 1
+    assert "lie inside each other" in capsys.readouterr().err
+    (tmp_path / "file").write_text("x")
+    assert main(["rollback", str(decision), "--to", str(tmp_path / "file")]) == 1
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_without_safetensors_there_is_nothing_to_return_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new, old = (write_fake_run(tmp_path / name, train_seed=seed) for name, seed in (("new", 1), ("old", 2)))
+    (old / "model.safetensors").rename(old / "pytorch_model.bin")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("minimum_gain: {accuracy: 0.5}")
+    assert main(["gate", str(new), str(old), "--policy", str(policy), "--output", str(tmp_path / "d.json")]) == 1
+    assert "no config.json with safetensors weights" in capsys.readouterr().err

@@ -32,9 +32,7 @@ def trained_model() -> torch.nn.Module:
 def images(count: int = 70) -> list[dict[str, Any]]:
     """Images that the model was not trained on; it is wrong about every tenth, whose label is another."""
     items = [TinyImages(count, seed=1)[index] for index in range(count)]
-    return [
-        item | {"labels": (int(item["labels"]) + (index % 10 == 0)) % CLASSES} for index, item in enumerate(items)
-    ]
+    return [item | {"labels": (int(item["labels"]) + (index % 10 == 0)) % CLASSES} for index, item in enumerate(items)]
 
 
 def main(weights: Path, folder: Path) -> None:

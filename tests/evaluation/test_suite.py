@@ -238,3 +238,31 @@ def test_a_plan_that_makes_no_sense_is_refused() -> None:
             Plan(THREATS, **{name: 0})
     with pytest.raises(ValueError, match="needs a threat model"):
         Plan((), sanity=True)
+
+
+@pytest.mark.parametrize("num_classes", [2, 7, 200])
+def test_any_number_of_classes(num_classes: int) -> None:
+    torch.manual_seed(0)
+    network = tiny_vit(num_labels=num_classes).eval()
+    items = [{"pixel_values": item["pixel_values"], "labels": 0} for item in images(8)]
+    logits = network(pixel_values=torch.stack([torch.as_tensor(item["pixel_values"]) for item in items])).logits
+    labelled = [item | {"labels": int(label)} for item, label in zip(items, logits.argmax(1), strict=True)]
+    plan = Plan((ThreatModel("Linf", 0.05),), attacks=("autoattack",), square_queries=20)
+    records = evaluate(network, labelled, plan, pixel_space=SPACE, show_progress=False)
+    assert records.figure("accuracy") == 1
+    targets = {attack["name"]: attack.get("targets") for attack in records.summary["attacks"]}
+    assert targets["apgd-t"] == targets["fab-t"] == min(9, num_classes - 1)
+    assert any("needs 4 classes" in note for note in records.summary["notes"]) == (num_classes < 4)
+    assert len(records.summary["model"]["class_names"]) == num_classes
+
+
+def test_a_full_disk_keeps_what_is_finished(
+    model: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match=r"No space left on device.*it continues"):
+        measure(model, tmp_path)
+    assert not list(tmp_path.glob(".journal/*/*"))

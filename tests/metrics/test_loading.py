@@ -28,13 +28,24 @@ by_file = evaluate.load(f"{folder}/robust_accuracy/robust_accuracy.py")
 by_folder = evaluate.load(f"{folder}/robust_accuracy", "clean_and_adversarial")
 calibration = evaluate.load(f"{folder}/expected_calibration_error/expected_calibration_error.py")
 flips = evaluate.load(f"{folder}/flip_rate/flip_rate.py")
+others = {
+    name: evaluate.load(f"{folder}/{name}")
+    for name in ("brier_score", "classwise_calibration_error", "negative_log_likelihood", "output_stability")
+}
 by_folder.add_batch(predictions=[0, 1], references=[0, 1], clean_predictions=[1, 1])
 print(json.dumps([
     by_file.compute(predictions=[0, 1], references=[0, 1]),
     by_folder.compute(),
     calibration.compute(probabilities=[[0.75, 0.25], [0.25, 0.75]], references=[0, 0], bins=4),
     flips.compute(predictions=[0, 1], clean_predictions=[1, 1]),
-    sorted({type(metric).__module__.split(".")[0] for metric in (by_file, by_folder, calibration, flips)}),
+    others["brier_score"].compute(probabilities=[[0.5, 0.5]], references=[0]),
+    others["classwise_calibration_error"].compute(probabilities=[[0.5, 0.5]], references=[0]),
+    others["negative_log_likelihood"].compute(logits=[[0.0, 800.0]], references=[0]),
+    others["output_stability"].compute(probabilities=[[0.5, 0.5]], clean_probabilities=[[0.5, 0.5]]),
+    sorted({
+        type(metric).__module__.split(".")[0]
+        for metric in (by_file, by_folder, calibration, flips, *others.values())
+    }),
 ]))
 """
 
@@ -61,6 +72,10 @@ def test_files_and_folders_load_offline(tmp_path: Path) -> None:
         {"robust_accuracy": 0.5},
         {"expected_calibration_error": 0.25},
         {"flip_rate": 0.5},
+        {"brier_score": 0.5},
+        {"classwise_calibration_error": 0.5},
+        {"negative_log_likelihood": 800.0},
+        {"output_stability": 1.0},
         ["evaluate_modules"],
     ]
 
@@ -76,4 +91,5 @@ except AttributeError as error:
 """
     loaded, error = run(code).splitlines()
     assert loaded == "[] True"
-    assert error.endswith("no attribute 'Accuracy'; it has ExpectedCalibrationError, FlipRate, RobustAccuracy")
+    assert error.endswith(f"no attribute 'Accuracy'; it has {', '.join(adsr_hf.metrics.__all__)}")
+    assert "FlipRate, NegativeLogLikelihood" in error

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 import torch
 from evaluate.utils.logging import set_verbosity_error
-from torchmetrics.functional.classification import multiclass_calibration_error
+from sklearn.metrics import brier_score_loss, log_loss
+from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 import adsr_hf.metrics
-from adsr_hf.metrics import ExpectedCalibrationError, FlipRate, RobustAccuracy
+from adsr_hf.metrics import (
+    BrierScore,
+    ClasswiseCalibrationError,
+    ExpectedCalibrationError,
+    FlipRate,
+    NegativeLogLikelihood,
+    OutputStability,
+    RobustAccuracy,
+)
 
 set_verbosity_error()
 
@@ -88,6 +97,41 @@ def test_calibration_errors_of_several_binnings_can_be_combined() -> None:
     assert by_mass == {"expected_calibration_error": pytest.approx(0.6)}
 
 
+def test_brier_score_and_likelihood_in_uneven_batches_equal_scikit_learns() -> None:
+    probabilities, labels = random_probabilities(100, 5)
+    brier, likelihood = BrierScore(), NegativeLogLikelihood()
+    for batch in (slice(0, 64), slice(64, 97), slice(97, 100)):
+        brier.add_batch(probabilities=probabilities[batch], references=labels[batch])
+        likelihood.add_batch(logits=probabilities[batch].log(), references=labels[batch])
+    rows = probabilities.double().numpy()
+    one_vs_rest = sum(brier_score_loss(labels == k, rows[:, k]) for k in range(5))
+    assert brier.compute()["brier_score"] == pytest.approx(one_vs_rest, abs=1e-6)
+    expected = log_loss(labels, rows / rows.sum(1, keepdims=True))
+    assert likelihood.compute()["negative_log_likelihood"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+def test_classwise_error_is_the_mean_of_the_classes_binary_errors_of_torchmetrics(bins: int) -> None:
+    probabilities, labels = random_probabilities(200, 4)
+    result = ClasswiseCalibrationError().compute(probabilities=probabilities, references=labels, bins=bins)
+    # torchmetrics' binary form takes the probability of class 1 as it is, also where it is below one half.
+    expected = np.mean(
+        [
+            float(binary_calibration_error(probabilities[:, k], (labels == k).long(), n_bins=bins, norm="l1"))
+            for k in range(4)
+        ]
+    )
+    assert result["classwise_calibration_error"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_output_stability_by_hand_in_batches() -> None:
+    # Total variations 0.2 and 1 and 0: stability 1 − 0.4.
+    metric = OutputStability()
+    metric.add_batch(probabilities=[[0.5, 0.5], [0.0, 1.0]], clean_probabilities=[[0.7, 0.3], [1.0, 0.0]])
+    metric.add_batch(probabilities=[[0.1, 0.9]], clean_probabilities=[[0.1, 0.9]])
+    assert metric.compute() == {"output_stability": pytest.approx(0.6)}
+
+
 @pytest.mark.parametrize(
     ("metric", "inputs", "message"),
     [
@@ -104,6 +148,20 @@ def test_calibration_errors_of_several_binnings_can_be_combined() -> None:
             {"probabilities": [[0.5, 0.5], [0.2, 0.3, 0.5]], "references": [0, 1]},
             r"rows of \[2, 3\] columns",
         ),
+        (OutputStability, {"probabilities": [], "clean_probabilities": []}, "hold no images"),
+        (
+            OutputStability,
+            {"probabilities": [[0.5, 0.5]], "clean_probabilities": [[4.0, -3.0]]},
+            "clean_probabilities must be at least 0",
+        ),
+        (
+            OutputStability,
+            {"probabilities": [[0.5, 0.5]], "clean_probabilities": [[0.5, 0.2, 0.3]]},
+            r"rows of \[2, 3\] columns",
+        ),
+        (BrierScore, {"probabilities": [[4.0, -1.0]], "references": [0]}, "not logits"),
+        (ClasswiseCalibrationError, {"probabilities": [[1.0], [0.5, 0.5]], "references": [0, 1]}, r"\[1, 2\]"),
+        (NegativeLogLikelihood, {"logits": [[float("nan"), 0.0]], "references": [0]}, "logits must be finite"),
         (
             ExpectedCalibrationError,
             {"probabilities": [[4.0, -1.0]], "references": [0]},

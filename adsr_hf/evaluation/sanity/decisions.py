@@ -112,7 +112,7 @@ def gradients_exist(blind: Tensor, zero_share: float) -> Verdict:
     """
     sane = not exceeds(int(blind.sum()), len(blind), ZERO_ALLOWANCE)
     share = _share(int(blind.sum()), len(blind))
-    figures = {"images without gradient": share, "zero entries under pgd": zero_share, "images": len(blind)}
+    figures = {"images without gradient": share, "zero entries under pgd": round(zero_share, 4), "images": len(blind)}
     words = f"The loss has no gradient at all on {_percent(share)} of the images"
     words += "." if sane else ": there PGD is blind, and their accuracy is not robust accuracy."
     return Verdict(names.ZERO_GRADIENT, _outcome(sane), figures, words)

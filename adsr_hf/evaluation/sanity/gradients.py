@@ -1,5 +1,6 @@
 """Do a model's gradients exist, and do they say how its output really changes?"""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -75,16 +76,16 @@ def _batch_slopes(probe: Probe, start: int) -> tuple[Tensor, Tensor, Tensor]:
 
     leaf = points.requires_grad_(True)
     (gradient,) = torch.autograd.grad(lead(leaf).sum(), leaf)
-    slope = gradient.detach().cpu().double().flatten(1)
+    slope = gradient.detach().cpu().float().flatten(1)
     unusable = ~(slope.isfinite().all(1) & (slope != 0).any(1))
     slope[unusable] = 0
     generators = image_generators(probe.seed, range(start, start + len(labels)), "directions")
 
-    def disagreement(directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ|observed − predicted| and Σ max(|observed|, |predicted|) over directions of largest entry 1, (M, N, D)."""
+    def disagreement(directions: Iterable[Tensor]) -> Tensor:
+        """Σ|observed − predicted| / Σ max(|observed|, |predicted|) over directions (B, D) of largest entry 1, (B,)."""
         apart, size = torch.zeros(len(labels), dtype=torch.float64), torch.zeros(len(labels), dtype=torch.float64)
         for direction in directions:
-            rise = (slope * direction).sum(1)
+            rise = (slope * direction).sum(1, dtype=torch.float64)
             length = (_CHANGE * spread / rise.abs()).clamp(max=_REACH)
             step = (length[:, None] * direction).reshape(points.shape).to(points)
             with torch.no_grad():
@@ -92,12 +93,11 @@ def _batch_slopes(probe: Probe, start: int) -> tuple[Tensor, Tensor, Tensor]:
             observed, predicted = ahead - behind, 2 * length * rise
             apart += (observed - predicted).abs()
             size += torch.maximum(observed.abs(), predicted.abs())
-        return apart, size
+        return apart / size.clamp_min(torch.finfo(size.dtype).tiny)
 
-    drawn = torch.stack([torch.randn(RANDOM_DIRECTIONS, slope.shape[1], generator=own) for own in generators], dim=1)
-    steepest = slope / slope.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    random, along = (
-        apart / size.clamp_min(torch.finfo(torch.float64).tiny)
-        for apart, size in (disagreement(drawn.sign().double()), disagreement(steepest[None]))
+    drawn = (
+        torch.stack([torch.randn(slope.shape[1], generator=own) for own in generators]).sign()
+        for _ in range(RANDOM_DIRECTIONS)
     )
-    return unusable, random, along
+    steepest = slope / slope.abs().amax(1, keepdim=True).clamp_min(torch.finfo(slope.dtype).tiny)
+    return unusable, disagreement(drawn), disagreement([steepest])

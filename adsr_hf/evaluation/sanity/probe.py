@@ -102,7 +102,7 @@ class Probe:
         return self.margins(torch.cat(images)), zeros
 
     def noise(self, threat: ThreatModel) -> Tensor:
-        """Margins under random noise of exactly the threat's size: a random sign for each value, or direction, (N,)."""
+        """Margins under random noise of exactly the threat's size: of random sign, or direction, (N,)."""
         generators = image_generators(self.seed, range(len(self)), "noise")
         drawn = torch.stack([torch.randn(self.pixels.shape[1:], generator=own) for own in generators])
         step = threat.ascent_step(drawn.to(self.pixels.device), threat.epsilon)
@@ -116,10 +116,11 @@ class Probe:
         """
         (attack,) = named_attacks([name], num_classes=num_classes, square_queries=SQUARE_QUERIES)
         broken = torch.zeros_like(rows)
-        for batch in rows.nonzero().flatten().split(self.batch_size):
-            indices = batch.tolist()
+        chosen = rows.nonzero().flatten().tolist()
+        for start in range(0, len(chosen), self.batch_size):
+            indices = chosen[start : start + self.batch_size]
             pixels, labels = self.pixels[indices], self.labels[indices]
             found = attack.attack(self.logits_fn, pixels, labels, threat=threat, seed=self.seed, indices=indices)
             with torch.no_grad():
-                broken[batch] = finite(self.logits_fn(found)).argmax(1) != labels.cpu()
+                broken[indices] = finite(self.logits_fn(found)).argmax(1) != labels.cpu()
         return broken

@@ -1,0 +1,133 @@
+"""The rules by which counts and margins become verdicts, on numbers made by hand."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+from torch import Tensor
+
+from adsr_hf.evaluation.sanity import decisions
+from adsr_hf.evaluation.verdicts import RISES_WITH_STEPS, Verdict, binomial_tail, exceeds
+
+
+def broken(count: int, total: int = 100, start: int = 0) -> Tensor:
+    rows = torch.zeros(total, dtype=torch.bool)
+    rows[start : start + count] = True
+    return rows
+
+
+@given(st.integers(0, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(1e-4, 0.9999))
+def test_the_tail_equals_scipys(counts: tuple[int, int], share: float) -> None:
+    count, total = counts
+    assert binomial_tail(count, total, share) == pytest.approx(float(binom.sf(count - 1, total, share)), abs=1e-9)
+
+
+@pytest.mark.parametrize(("count", "total", "share"), [(3, 2, 0.5), (-1, 2, 0.5), (1, 2, 0.0), (1, 2, 1.0)])
+def test_impossible_counts_are_refused(count: int, total: int, share: float) -> None:
+    with pytest.raises(ValueError, match=f"count={count}, total={total} and share={share}"):
+        binomial_tail(count, total, share)
+
+
+def test_no_images_show_nothing() -> None:
+    assert not exceeds(0, 0, 0.5)
+
+
+def test_accuracy_that_falls_or_wobbles_passes_and_accuracy_that_rises_fails() -> None:
+    def verdict(*counts: Tensor) -> Verdict:
+        return decisions.never_rises(RISES_WITH_STEPS, [str(n) for n in range(len(counts))], counts, 200)
+
+    falling = verdict(broken(10), broken(40), broken(90))
+    assert falling.outcome == "pass"
+    assert falling.figures == {"accuracy at 0": 0.45, "accuracy at 1": 0.3, "accuracy at 2": 0.05, "images": 200}
+    # 7 of 7 differing images lost: 1/128 = 0.8%, above 1% shared by two pairs; 8 of 8: 0.4%.
+    assert verdict(broken(40), broken(40), broken(33)).outcome == "pass"
+    assert verdict(broken(40), broken(40), broken(32)).outcome == "fail"
+    assert verdict(broken(40), broken(32), broken(90)).outcome == "fail"
+    # 20 lost and 20 others gained is a wobble.
+    assert verdict(broken(40), broken(40, start=20)).outcome == "pass"
+    assert verdict(broken(100), broken(100), broken(100)).outcome == "pass"
+
+
+@pytest.mark.parametrize(("right", "classes", "outcome"), [(0, 10, "pass"), (18, 10, "pass"), (19, 10, "fail")])
+def test_chance_is_one_in_k_beyond_its_interval(right: int, classes: int, outcome: str) -> None:
+    # P(X >= 18) = 1.0002%, P(X >= 19) = 0.46% for 100 images of 10 classes.
+    assert decisions.reaches_chance(broken(100 - right), 100, classes).outcome == outcome
+
+
+def test_two_classes_have_a_chance_of_one_half() -> None:
+    assert decisions.reaches_chance(broken(40), 100, 2).outcome == "pass"
+    assert decisions.reaches_chance(broken(20), 100, 2).outcome == "fail"
+
+
+def test_pgd_must_lead_noise_on_most_images_even_where_nothing_breaks() -> None:
+    noise = torch.full((20,), -5.0)
+    ahead = torch.where(torch.arange(20) < 17, -4.0, -6.0)
+    level = torch.where(torch.arange(20) < 12, -4.0, -6.0)
+    assert decisions.beats_noise(ahead, noise, 20).outcome == "pass"
+    assert decisions.beats_noise(level, noise, 20).outcome == "fail"
+    assert decisions.beats_noise(noise, noise, 20).outcome == "fail"
+    assert decisions.beats_noise(ahead[:6], noise[:6], 20).outcome == "not applicable"
+
+
+@pytest.mark.parametrize(
+    ("alone", "attacked", "outcome"),
+    [(0, 100, "pass"), (2, 100, "pass"), (3, 100, "fail"), (6, 1000, "pass"), (7, 1000, "fail"), (1, 40, "pass")],
+)
+def test_square_may_gain_what_chance_makes_of_a_fifth_of_a_point(alone: int, attacked: int, outcome: str) -> None:
+    assert decisions.square_adds_little(alone, attacked).outcome == outcome
+
+
+def test_square_on_no_image_says_nothing() -> None:
+    assert decisions.square_adds_little(0, 0).outcome == "not applicable"
+
+
+def test_a_few_images_without_gradient_are_let_through() -> None:
+    assert decisions.gradients_exist(broken(4), 0.3).outcome == "pass"
+    assert decisions.gradients_exist(broken(5), 0.3).outcome == "fail"
+
+
+def test_rounding_is_not_randomness() -> None:
+    logits = torch.tensor([[100.0, -3.0], [4.0, 5.0]], dtype=torch.float64)
+    assert decisions.deterministic(logits, logits + 1e-4).outcome == "pass"
+    random = decisions.deterministic(logits, logits + torch.tensor([[0.0, 0.0], [2.0, 0.0]]))
+    assert random.outcome == "fail"
+    assert random.figures == {"largest difference": 2.0, "changed predictions": 1.0, "images": 2}
+
+
+def test_slopes_are_judged_by_their_median_and_not_at_all_in_half_precision() -> None:
+    good, bad = torch.full((100,), 0.01), torch.full((100,), 0.9)
+    assert decisions.gradients_hold(broken(0), good, good).outcome == "pass"
+    assert decisions.gradients_hold(broken(0), good, bad).outcome == "fail"
+    assert decisions.gradients_hold(broken(0), bad, good).outcome == "fail"
+    assert decisions.gradients_hold(broken(0), None, None).outcome == "not applicable"
+    assert decisions.gradients_hold(broken(60), None, None).outcome == "fail"
+
+
+def test_loss_counts_up_to_the_boundary_alone() -> None:
+    clean = torch.tensor([-4.0, -4.0])
+    # Of 4 + 2 gained in 100 steps, 10 steps miss 1; beyond the boundary nothing counts.
+    verdict = decisions.converged(clean, torch.tensor([10.0, -3.0]), torch.tensor([50.0, -2.0]))
+    assert verdict.outcome == "pass"
+    assert verdict.figures["share of the loss gained after step 10"] == pytest.approx(1 / 6)
+    assert decisions.converged(clean, torch.tensor([-3.0, -3.0]), torch.tensor([50.0, -2.0])).outcome == "fail"
+    assert decisions.converged(clean, clean, clean).outcome == "not applicable"
+
+
+def test_transfer_may_find_other_images_but_not_more() -> None:
+    assert decisions.transfer_is_weaker(broken(50), broken(20, start=40), 100).outcome == "pass"
+    assert decisions.transfer_is_weaker(broken(20), broken(20, start=20), 100).outcome == "pass"
+    assert decisions.transfer_is_weaker(broken(20), broken(60), 100).outcome == "fail"
+    assert decisions.transfer_is_weaker(broken(100), broken(100), 100).outcome == "pass"
+
+
+def test_a_verdict_is_json() -> None:
+    verdict = decisions.reaches_chance(broken(100), 100, 10)
+    assert json.loads(json.dumps(verdict.as_dict())) == {
+        "name": "an unbounded attack reaches chance",
+        "outcome": "pass",
+        "figures": {"accuracy": 0.0, "chance": 0.1, "images": 100},
+        "words": "Under an attack without bounds accuracy is 0.0%; chance is 10.0%.",
+    }
