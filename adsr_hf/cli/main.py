@@ -15,6 +15,7 @@ COMMANDS = {
     "compare": "the A/B test of two measured models: differences, intervals, verdicts",
     "gate": "decide by a policy whether a candidate replaces the current model",
     "rollback": "return to the model that a decision names",
+    "report": "one self-contained page about measured models, in English or Japanese",
     "demo": "train three ways on handwritten digits and show what each buys (about 3 minutes on 2 cores)",
 }
 

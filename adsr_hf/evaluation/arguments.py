@@ -62,7 +62,7 @@ class EvaluateArguments:
     )
     batch_size: int = field(
         default=128,
-        metadata={"help": "Images attacked together, in steps of 32; figures do not depend on it."},
+        metadata={"help": "Images attacked together, in steps of 64; figures do not depend on it."},
     )
     seed: int = field(default=0, metadata={"help": "Seed of everything random, which is drawn for each image."})
     output_dir: str | None = field(

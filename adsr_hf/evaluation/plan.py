@@ -15,7 +15,7 @@ class Plan:
         attacks: names, see :func:`adsr_hf.attacks.named.named_attacks`.
         num_steps, restarts: of ``"pgd"`` and ``"margin"``.
         square_queries: of ``"square"``.
-        batch_size: images attacked together, rounded up to a multiple of 32. No figure depends on it, and memory
+        batch_size: images attacked together, rounded up to a multiple of 64. No figure depends on it, and memory
             hardly on anything else.
         seed: of every random number.
         stability: measure stability under noise too.
