@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
+
+from adsr_hf.files import write_json
 
 logger = logging.get_logger(__name__)
 
@@ -30,26 +31,6 @@ _CHECKPOINT_FOLDER = re.compile(r"^checkpoint-(\d+)$")
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used: cut short, damaged, or made by another run."""
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, making its folder, so that it is either the old or the whole new one at any instant."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON as :func:`write_bytes` does."""
-    write_bytes(path, json.dumps(content, indent=2, sort_keys=True).encode())
 
 
 def write_manifest(checkpoint: Path) -> None:

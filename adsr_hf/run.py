@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from adsr_hf.card_facts import DataDescription, hub_name
-from adsr_hf.checkpoints import checkpoint_folders, write_json
+from adsr_hf.checkpoints import TEACHER_FILE, checkpoint_folders, save_tensors
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments, ImageData, load_image_data
 from adsr_hf.estimate import estimate_seconds, in_words
+from adsr_hf.files import write_json
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.models import load_model, load_processor
 from adsr_hf.trainer import ADSRTrainer
@@ -91,6 +92,9 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         write_json(Path(config.output_dir) / RUN_RECORD, record)
     if config.push_to_hub:
         trainer.push_to_hub()
+    if is_main and trainer.teacher is not None:
+        # After the upload, which it would double: for `adsr evaluate --weights teacher` alone.
+        save_tensors(Path(config.output_dir) / TEACHER_FILE, trainer.teacher.state_dict())
     return Run(trainer, data, record)
 
 

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from adsr_hf import checkpoints
 from adsr_hf.config import ADSRConfig
+from adsr_hf.files import write_json
 from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted
 from adsr_hf.meters import TrainingMeters
 from adsr_hf.method_arguments import MethodArguments
@@ -149,7 +150,7 @@ class ResumableTrainer(Trainer):
         if self.args.should_save:
             # Older checkpoints go, and the new one is pushed, only once it is sealed.
             torch.save(self.args, checkpoint / TRAINING_ARGS_NAME)
-            checkpoints.write_json(checkpoint / checkpoints.RUN_FILE, self.run_settings())
+            write_json(checkpoint / checkpoints.RUN_FILE, self.run_settings())
             checkpoints.write_manifest(checkpoint)
             keep = {checkpoint.name, Path(self.state.best_model_checkpoint or checkpoint).name}
             checkpoints.rotate_checkpoints(run_dir, self.args.save_total_limit, keep)

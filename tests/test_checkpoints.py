@@ -17,9 +17,9 @@ from adsr_hf.checkpoints import (
     rotate_checkpoints,
     save_tensors,
     verify_checkpoint,
-    write_json,
     write_manifest,
 )
+from adsr_hf.files import write_json
 
 FILES = {"model.safetensors": bytes(range(256)) * 20, "a/b.json": b'{"step": 3}', "empty": b""}
 

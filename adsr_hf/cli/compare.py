@@ -26,9 +26,9 @@ def run(words: list[str]) -> int:
     parser.add_argument("--output", type=Path, default=None, help="JSON file for everything that was found")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     arguments = parser.parse_args(words)
-    from adsr_hf.checkpoints import write_json
     from adsr_hf.decision.arms import read_arm
     from adsr_hf.decision.compare import compare
+    from adsr_hf.files import write_json
 
     candidate, current = (read_arm(one.split(",")) for one in (arguments.candidate, arguments.current))
     comparisons = [compare(candidate, current, latency=arguments.latency, seed=arguments.seed)]

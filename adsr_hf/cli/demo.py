@@ -35,11 +35,11 @@ def show_demo(output_dir: Path, workers: int | None) -> None:
     import torch
     from tqdm.auto import tqdm
 
-    from adsr_hf.checkpoints import write_json
     from adsr_hf.demo.cells import Cell, run_cells
     from adsr_hf.demo.page import demo_page
     from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATION_STEPS, SEEDS
     from adsr_hf.demo.summary import as_document, as_text, differences, table
+    from adsr_hf.files import write_json
     from adsr_hf.machine import describe_machine
 
     cells = [Cell(arm, seed, output_dir / "runs" / f"{arm}-seed{seed}") for arm in ARMS for seed in SEEDS]

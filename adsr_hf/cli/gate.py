@@ -35,12 +35,12 @@ def run(words: list[str]) -> int:
 def _decide(candidate_name: str, current_name: str, policy_path: Path, output: Path, seed: int) -> int:
     from dataclasses import asdict
 
-    from adsr_hf.checkpoints import write_json
     from adsr_hf.decision.arms import read_arm
     from adsr_hf.decision.compare import compare
     from adsr_hf.decision.gate import EXIT_STATUS, decide
     from adsr_hf.decision.policy import read_policy
     from adsr_hf.decision.rollback import rollback_point
+    from adsr_hf.files import write_json
 
     # After an error nobody may take the last decision for this one.
     output.unlink(missing_ok=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from adsr_hf.checkpoints import write_json
 from adsr_hf.demo.settings import EVALUATED_EPSILONS, EVALUATION_STEPS, arm_settings
+from adsr_hf.files import write_json
 
 CELL_FILE = "cell.json"
 

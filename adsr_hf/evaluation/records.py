@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from adsr_hf.checkpoints import write_json
+from adsr_hf.files import write_json
 
 SCHEMA_VERSION = 2
 KIND = "evaluation"
