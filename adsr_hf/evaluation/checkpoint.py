@@ -169,7 +169,8 @@ def _load(checkpoint: str) -> tuple[PreTrainedModel, Any]:
         model, report = AutoModelForImageClassification.from_pretrained(checkpoint, output_loading_info=True)
         processor = AutoImageProcessor.from_pretrained(checkpoint)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"checkpoint {checkpoint} cannot be loaded as an image classifier: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"checkpoint {checkpoint} cannot be loaded as an image classifier: {reason}") from error
     if report["missing_keys"]:
         raise ValueError(
             f"checkpoint {checkpoint} lacks weights ({sorted(report['missing_keys'])[:3]}), so part of the network "

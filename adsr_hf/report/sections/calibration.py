@@ -1,0 +1,59 @@
+"""Can the model's confidence be believed? Reliability diagrams, clean and under attack."""
+
+from adsr_hf.report.charts import reliability_chart
+from adsr_hf.report.markup import Html, element, figure, grid
+from adsr_hf.report.subjects import ShownArm, Subject
+from adsr_hf.report.wording import missing, number
+
+
+def calibration(subject: Subject) -> Html:
+    """A diagram for each arm and condition, and what one temperature would mend."""
+    texts, threat = subject.texts, subject.threat
+    conditions = ["clean"] if threat is None else ["clean", threat]
+    charts = [_chart(arm, condition, subject) for condition in conditions for arm in subject.arms]
+    parts = [
+        element("h2", texts("calibration.title")),
+        element("p", texts("calibration.intro")),
+        grid([chart for chart in charts if chart is not None]),
+    ]
+    if threat is None:
+        parts.append(missing(texts("attack.missing")))
+    parts += [element("p", _temperature(arm, subject)) for arm in subject.arms]
+    return element("section", *parts)
+
+
+def _chart(arm: ShownArm, condition: str, subject: Subject) -> Html | None:
+    texts = subject.texts
+    bins = arm.summary["reliability"].get(condition)
+    if bins is None:
+        return None
+    filled = [(one["confidence"], one["accuracy"], one["count"]) for one in bins if one["count"]]
+    named = texts("calibration.clean") if condition == "clean" else texts("calibration.attacked", threat=condition)
+    name = arm.names[0]
+    ece = arm.members[0].records.figure("ece" if condition == "clean" else f"{condition}/ece")
+    caption = texts("calibration.chart", name=name, condition=named, ece=number("ece", ece))
+    drawing = reliability_chart(
+        filled,
+        arm.style,
+        description=texts("figure.described", title=texts("calibration.title"), caption=caption, names=name),
+        x_label=texts("axis.confidence"),
+        y_label=texts("axis.accuracy"),
+    )
+    return figure(drawing, caption)
+
+
+def _temperature(arm: ShownArm, subject: Subject) -> str:
+    texts = subject.texts
+    fitted, after = arm.summary["temperature"], arm.value("ece_after_temperature")
+    if fitted is None or after is None:
+        return texts("calibration.no_temperature", name=arm.name)
+    before = arm.value("ece")
+    assert before is not None
+    return texts(
+        "calibration.temperature",
+        name=arm.name,
+        temperature=f"{fitted['value']:.2f}",
+        images=f"{fitted['images']:,}",
+        before=number("ece", before.value),
+        after=number("ece", after.value),
+    )

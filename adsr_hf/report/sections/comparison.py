@@ -1,0 +1,82 @@
+"""The A/B table: the candidate against the current model, figure by figure."""
+
+from adsr_hf.decision.compare import Comparison
+from adsr_hf.decision.deltas import Delta, higher_is_better
+from adsr_hf.report.markup import Html, bullets, element, joined, table
+from adsr_hf.report.sections.overview import css_of
+from adsr_hf.report.subjects import Subject
+from adsr_hf.report.wording import change, figure_name, missing, number, recorded, with_interval
+
+
+def comparison(subject: Subject) -> Html:
+    """Differences with paired intervals and verdicts; where there are none, why."""
+    texts = subject.texts
+    title = element("h2", texts("comparison.title"))
+    if len(subject.arms) == 1:
+        return element("section", title, missing(texts("comparison.one")))
+    if len(subject.arms) > 2:
+        return element("section", title, missing(texts("comparison.many", count=len(subject.arms))))
+    found = subject.comparison
+    if found is None:
+        reason = recorded(subject.refusal or "", texts)
+        return element("section", title, element("p", texts("comparison.refused"), " ", reason, css="missing"))
+    head = [texts(f"comparison.head.{key}") for key in ("figure", "candidate", "current", "change", "verdict", "p")]
+    rows = [_row(delta, subject) for delta in found.deltas]
+    names = {"candidate": subject.arms[0].name, "current": subject.arms[1].name}
+    parts = [
+        title,
+        element("p", texts("comparison.intro", images=f"{found.images:,}", **names)),
+        table(head, rows, label=texts("comparison.title")),
+        element("p", texts("comparison.reading"), css="note"),
+        *_not_compared(found, subject),
+    ]
+    return element("section", *parts)
+
+
+def _row(delta: Delta, subject: Subject) -> list[str]:
+    texts, arms = subject.texts, subject.arms
+    name = delta.name
+    wanted = "↑" if higher_is_better(name) else "↓"
+    values = [
+        number(name, value) if arm.value(name) is None else with_interval(name, arm.value(name), texts)
+        for arm, value in zip(arms, (delta.candidate, delta.current), strict=True)
+    ]
+    low, high = delta.interval
+    interval = texts("comparison.no_interval") if low == high == delta.delta else _between(name, low, high)
+    tested = delta.adjusted_p_value
+    return [
+        f"{figure_name(name, arms[0].summary['threats'], texts)}\u00a0{wanted}",
+        *values,
+        joined([change(name, delta.delta), element("small", Html("&nbsp; "), interval, css="muted")]),
+        element("span", _verdict(delta, subject), css=f"verdict {css_of(delta)}"),
+        "–" if tested is None else _p_value(tested),
+    ]
+
+
+def _verdict(delta: Delta, subject: Subject) -> str:
+    if delta.adjusted_p_value is None:
+        return subject.texts("comparison.untested")
+    return subject.texts(f"comparison.verdict.{delta.verdict}")
+
+
+def _between(name: str, low: float, high: float) -> str:
+    return f"[{change(name, low)}, {change(name, high)}]"
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _not_compared(found: Comparison, subject: Subject) -> list[Html]:
+    """What could not be compared, and why.
+
+    Inference time has a section of its own, and under the last attack stands what stands under all of them.
+    """
+    texts, threats = subject.texts, subject.arms[0].summary["threats"]
+    last = f"/{subject.arms[0].members[0].records.attacks[-1]}/robust_accuracy" if threats else None
+    lines = [
+        joined([figure_name(name, threats, texts), texts("colon"), recorded(reason, texts)])
+        for name, reason in found.not_compared.items()
+        if name != "latency_ratio" and not (last and name.endswith(last))
+    ]
+    return [element("p", texts("comparison.not_compared")), bullets(lines)] if lines else []

@@ -1,0 +1,11 @@
+"""Which line is whose."""
+
+from adsr_hf.report.drawing import swatch
+from adsr_hf.report.markup import Html, element
+from adsr_hf.report.subjects import Subject
+
+
+def legend(subject: Subject) -> Html:
+    """Every arm's line with its name."""
+    entries = [element("li", Html(swatch(arm.style)), arm.name) for arm in subject.arms]
+    return element("ul", *entries, css="legend")

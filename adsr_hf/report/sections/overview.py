@@ -1,0 +1,146 @@
+"""The top of the page: what a reader in a hurry needs, in plain words."""
+
+from adsr_hf.decision.deltas import Delta
+from adsr_hf.report.markup import Html, bullets, element, joined
+from adsr_hf.report.subjects import Subject
+from adsr_hf.report.wording import change, figure_name, number, span, threat_words
+
+_HEADLINES = ("accuracy", "robust_accuracy", "noise/accuracy", "noise/flip_rate", "ece")
+
+
+def overview(subject: Subject) -> Html:
+    """Tiles with the main figures, then sentences."""
+    texts = subject.texts
+    lines = [*_measured(subject), _sanity(subject), *_overfitting(subject)]
+    parts = [element("h2", texts("overview.title")), _tiles(subject)]
+    if len(subject.arms) == 2:
+        parts.append(_verdicts(subject))
+    return element("section", *parts, bullets(lines), css="overview")
+
+
+def headline_names(subject: Subject) -> list[str]:
+    """Names of the figures that the page leads with."""
+    threat = subject.threat
+    names = [f"{threat}/{name}" if name == "robust_accuracy" else name for name in _HEADLINES]
+    return [name for name in names if threat is not None or "robust" not in name]
+
+
+def _tiles(subject: Subject) -> Html:
+    texts, first = subject.texts, subject.first
+    tiles = []
+    for name in headline_names(subject):
+        value = first.value(name)
+        if value is None:
+            continue
+        parts = [
+            element("span", figure_name(name, first.summary["threats"], texts), css="name"),
+            element("b", number(name, value.value)),
+            element("small", _range_words(subject, span(name, value.low, value.high))),
+        ]
+        delta = subject.comparison.delta(name) if subject.comparison is not None else None
+        if delta is not None:
+            against = texts("overview.against", current=number(name, delta.current), verdict=_verdict(delta, subject))
+            parts.append(element("span", against, css=f"verdict {css_of(delta)}"))
+        tiles.append(element("div", *parts, css="tile"))
+    return joined([element("p", texts("overview.tiles", name=first.name)), element("div", *tiles, css="tiles")])
+
+
+def _range_words(subject: Subject, interval: str) -> str:
+    several = len(subject.first.members) > 1
+    return subject.texts("range.seeds" if several else "range.interval", interval=interval)
+
+
+def css_of(delta: Delta) -> str:
+    """The class of a verdict."""
+    return {"better": "good", "worse": "bad", "no evidence": "muted"}[delta.verdict]
+
+
+def _verdict(delta: Delta, subject: Subject) -> str:
+    return subject.texts(f"verdict.{delta.verdict}")
+
+
+def _verdicts(subject: Subject) -> Html:
+    """Which of the main figures the candidate makes better or worse."""
+    texts = subject.texts
+    names = {"candidate": subject.arms[0].name, "current": subject.arms[1].name}
+    if subject.comparison is None:
+        return element("p", texts("overview.not_comparable", **names), css="missing")
+    found = [delta for name in headline_names(subject) if (delta := subject.comparison.delta(name)) is not None]
+    sentences = [texts("overview.compared", **names)]
+    for verdict in ("better", "worse", "no evidence"):
+        own = [
+            texts(
+                "overview.with_change",
+                figure=figure_name(delta.name, subject.first.summary["threats"], texts),
+                change=change(delta.name, delta.delta),
+            )
+            for delta in found
+            if delta.verdict == verdict
+        ]
+        if own:
+            sentences.append(texts(f"overview.{verdict}", figures=texts("list.comma").join(own)))
+    return element("p", texts("sentence.space").join(sentences), css="lead")
+
+
+def _measured(subject: Subject) -> list[str]:
+    texts, first, threat = subject.texts, subject.first, subject.threat
+    images = f"{first.summary['data']['images']:,}"
+    accuracy, ece = first.value("accuracy"), first.value("ece")
+    assert accuracy is not None
+    assert ece is not None
+    lines = [texts("overview.clean", images=images, accuracy=number("accuracy", accuracy.value))]
+    robust = first.value(f"{threat}/robust_accuracy") if threat else None
+    if threat is None or robust is None:
+        lines.append(texts("overview.no_attack"))
+    else:
+        lines.append(
+            texts("overview.robust", change=threat_words(threat, texts), robust=number("accuracy", robust.value))
+        )
+    lines.append(texts("overview.calibration", ece=f"{100 * ece.value:.1f}"))
+    noise, flips = first.value("noise/accuracy"), first.value("noise/flip_rate")
+    if noise is None or flips is None:
+        lines.append(texts("overview.no_noise"))
+    else:
+        lines.append(
+            texts("overview.noise", accuracy=number("accuracy", noise.value), flips=number("flip_rate", flips.value))
+        )
+    return lines
+
+
+def _sanity(subject: Subject) -> Html:
+    texts = subject.texts
+    verdicts = [one for member in subject.first.members for one in member.records.summary["sanity"]]
+    decided = [one for one in verdicts if one["outcome"] != "not applicable"]
+    failed = [one["name"] for one in decided if one["outcome"] == "fail"]
+    if not verdicts:
+        return element("span", texts("overview.no_sanity"))
+    if not decided:
+        return element("span", texts("overview.sanity_undecided"))
+    if not failed:
+        return element("span", texts("overview.sanity_pass", count=len(decided)))
+    named = [sanity_name(name, subject) for name in dict.fromkeys(failed)]
+    words = texts(
+        "overview.sanity_fail", failed=len(failed), count=len(decided), names=texts("list.comma").join(named)
+    )
+    return element("strong", words, css="bad")
+
+
+def sanity_name(name: str, subject: Subject) -> str:
+    """What people call a check; its own name where the page has none."""
+    key = f"sanity.{name}"
+    return subject.texts(key) if key in subject.texts else name
+
+
+def _overfitting(subject: Subject) -> list[str]:
+    run = subject.first.members[0].run
+    drop = (run or {}).get("robust_overfitting", {}).get("student")
+    if drop is None:
+        return []
+    return [
+        subject.texts(
+            "overview.overfitting",
+            best=number("accuracy", drop["best"]),
+            last=number("accuracy", drop["last"]),
+            gap=f"{100 * drop['gap']:.1f}",
+        )
+    ]

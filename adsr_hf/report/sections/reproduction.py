@@ -1,0 +1,126 @@
+"""How to get the same again: recipe, commands, versions, fingerprints, seeds."""
+
+import shlex
+from dataclasses import fields
+from typing import Any
+
+import yaml
+
+from adsr_hf.data.arguments import DataArguments
+from adsr_hf.decision.arms import Member
+from adsr_hf.method_arguments import MethodArguments
+from adsr_hf.model_arguments import ModelArguments
+from adsr_hf.report.markup import Html, element, table
+from adsr_hf.report.subjects import Subject
+from adsr_hf.report.wording import missing
+
+_ALWAYS = ("method", "norm", "epsilon", "attack_steps")
+
+# Of transformers.TrainingArguments: what changes the weights.
+_TRAINING = (
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "weight_decay",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "optim",
+    "max_grad_norm",
+    "label_smoothing_factor",
+    "bf16",
+    "fp16",
+    "seed",
+    "data_seed",
+    "eval_strategy",
+    "eval_steps",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+)
+
+
+def reproduction(subject: Subject) -> Html:
+    """For each run the recipe and the commands, then one table of versions and fingerprints."""
+    texts = subject.texts
+    parts = [element("h2", texts("reproduction.title")), element("p", texts("reproduction.intro"))]
+    for _, name, member in subject.members:
+        if len(subject.members) > 1:
+            parts.append(element("h3", name))
+        if member.run is None:
+            parts.append(missing(texts("trained.no_record", name=name)))
+        else:
+            parts.append(element("p", texts("reproduction.recipe")))
+            parts.append(element("pre", recipe_text(member.run)))
+        commands = [] if member.run is None else ["adsr train recipe.yaml"]
+        parts.append(element("pre", "\n".join([*commands, evaluate_command(member)])))
+    rows = _facts(subject)
+    head = ["", *(name for _, name, _ in subject.members)]
+    parts.append(element("div", table(head, rows, label=texts("reproduction.title")), css="codes"))
+    return element("section", *parts)
+
+
+def recipe_text(run: dict[str, Any]) -> str:
+    """The run as a recipe that ``adsr train`` reads: what differs from the defaults, and all that shapes training."""
+    settings = _chosen(MethodArguments, run["config"])
+    settings |= {name: run["config"][name] for name in _TRAINING if run["config"].get(name) is not None}
+    settings |= _chosen(DataArguments, run["data"]) | _chosen(ModelArguments, run["model"])
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _chosen(kind: type, recorded: dict[str, Any]) -> dict[str, Any]:
+    """The recorded fields of a class of arguments that are not at their defaults, or that lead a recipe."""
+    known = {item.name: item.default for item in fields(kind)}
+    return {
+        name: recorded[name]
+        for name, default in known.items()
+        if recorded.get(name) is not None and (name in _ALWAYS or recorded[name] != default)
+    }
+
+
+def evaluate_command(member: Member) -> str:
+    """The command that measured a run, as one line."""
+    summary = member.records.summary
+    words = ["adsr", "evaluate", summary["model"]["source"]]
+    if summary["threats"]:
+        words += ["--threat", *summary["threats"], "--attacks", *member.records.attacks]
+    pgd: dict[str, Any] = next((one for one in summary["attacks"] if one["name"] in ("pgd", "margin")), {})
+    square: dict[str, Any] = next((one for one in summary["attacks"] if one["name"] == "square"), {})
+    settings = {
+        "attack_steps": pgd.get("num_steps"),
+        "attack_restarts": pgd.get("restarts"),
+        "square_queries": square.get("queries"),
+        "split": summary["data"]["split"],
+        "weights": summary["model"]["weights"],
+        "stability": "true" if "noise/accuracy" in summary["figures"] else None,
+        "sanity": "true" if summary["sanity"] else None,
+        "seed": summary["seed"],
+        "dataset": summary["data"]["source"],
+    }
+    words += [word for name, value in settings.items() if value is not None for word in (f"--{name}", str(value))]
+    return shlex.join(words)
+
+
+def _facts(subject: Subject) -> list[list[str]]:
+    texts = subject.texts
+    summaries = [member.records.summary for _, _, member in subject.members]
+    runs = [member.run or {} for _, _, member in subject.members]
+    rows = [
+        [texts("reproduction.model"), *(one["model"]["fingerprint"] for one in summaries)],
+        [texts("reproduction.data"), *(one["data"]["fingerprint"] for one in summaries)],
+        [
+            texts("reproduction.training_seed"),
+            *(str(run.get("config", {}).get("seed", texts("missing.record"))) for run in runs),
+        ],
+        [texts("reproduction.seed"), *(str(one["seed"]) for one in summaries)],
+        [texts("reproduction.training_versions"), *(_versions(run.get("versions"), subject) for run in runs)],
+        [texts("reproduction.versions"), *(_versions(one["versions"], subject) for one in summaries)],
+    ]
+    return [[row[0], *(element("code", cell) for cell in row[1:])] for row in rows]
+
+
+def _versions(versions: dict[str, str] | None, subject: Subject) -> str:
+    if not versions:
+        return subject.texts("missing.record")
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))

@@ -1,0 +1,163 @@
+"""Accuracy under attack and under noise: every figure in a table, and the curves."""
+
+from adsr_hf.attacks import ThreatModel
+from adsr_hf.report.charts import Line, line_chart
+from adsr_hf.report.markup import Html, element, figure, grid, table
+from adsr_hf.report.sections.legend import legend
+from adsr_hf.report.subjects import ShownArm, Subject, Value, trained_threat
+from adsr_hf.report.texts import Texts
+from adsr_hf.report.wording import figure_name, missing, with_interval
+
+_CLEAN = ("accuracy", "mean_confidence", "ece", "ece_after_temperature", "ece_equal_mass", "classwise_ece")
+_CLEAN_LOSSES = ("brier_score", "negative_log_likelihood")
+_ATTACKED = ("ece", "mean_confidence", "brier_score", "negative_log_likelihood")
+_NOISE = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
+
+
+def figures_table(subject: Subject) -> Html:
+    """Every figure of every arm with its interval."""
+    texts = subject.texts
+    names = [*_CLEAN, *_CLEAN_LOSSES]
+    threats = list(dict.fromkeys(one for arm in subject.arms for one in arm.summary["threats"]))
+    for threat in threats:
+        attacks = list(dict.fromkeys(one["name"] for arm in subject.arms for one in arm.summary["attacks"]))
+        names += [f"{threat}/robust_accuracy", *(f"{threat}/{attack}/robust_accuracy" for attack in attacks)]
+        names += [f"{threat}/{name}" for name in _ATTACKED]
+    names += _NOISE
+    rows = [
+        [figure_name(name, threats, texts), *(with_interval(name, arm.value(name), texts) for arm in subject.arms)]
+        for name in names
+    ]
+    return element(
+        "section",
+        element("h2", texts("figures.title")),
+        element("p", texts("figures.intro")),
+        table([texts("figures.head"), *(arm.name for arm in subject.arms)], rows, label=texts("figures.title")),
+    )
+
+
+def attack_curves(subject: Subject) -> Html:
+    """Accuracy against the attacker's radius, one chart for each norm."""
+    texts = subject.texts
+    norms = list(dict.fromkeys(_norm(one) for arm in subject.arms for one in arm.summary["threats"]))
+    title = element("h2", texts("attack.title"))
+    if not norms:
+        return element("section", title, missing(texts("attack.missing")))
+    charts = [_attack_chart(norm, subject) for norm in norms]
+    parts = [title, element("p", texts("attack.intro")), legend(subject), grid(charts)]
+    if all(len(arm.summary["threats"]) == 1 for arm in subject.arms):
+        parts.append(missing(texts("attack.one_radius")))
+    return element("section", *parts)
+
+
+def _norm(threat: str) -> str:
+    return ThreatModel.parse(threat).norm
+
+
+def _attack_chart(norm: str, subject: Subject) -> Html:
+    texts = subject.texts
+    # Linf radii are read as grey levels of an 8-bit image.
+    unit = 255 if norm == "Linf" else 1
+    lines = []
+    for arm in subject.arms:
+        own = sorted((ThreatModel.parse(one).epsilon * unit, one) for one in arm.summary["threats"])
+        points = [(0.0, arm.value("accuracy"))]
+        points += [(radius, arm.value(f"{one}/robust_accuracy")) for radius, one in own if _norm(one) == norm]
+        lines.append(_line(arm, points))
+    trained = trained_threat(subject.first.members[0])
+    marked = None
+    if trained is not None and _norm(trained) == norm:
+        marked = (ThreatModel.parse(trained).epsilon * unit, texts("attack.trained_against"))
+    caption = texts("attack.chart", norm=texts(f"norm.{norm}"))
+    drawing = line_chart(
+        lines,
+        description=_described(caption, subject, "attack.title"),
+        x_label=texts(f"attack.axis.{norm}"),
+        y_label=texts("axis.accuracy"),
+        bounds=(0, 1.02),
+        vertical=marked,
+    )
+    return figure(drawing, caption)
+
+
+def noise_curves(subject: Subject) -> Html:
+    """Accuracy and changed decisions against severity: the mean over kinds first, then kind by kind."""
+    texts = subject.texts
+    title = element("h2", texts("noise.title"))
+    measured = [name for arm in subject.arms for name in arm.summary["figures"] if name.startswith("noise/")]
+    kinds = list(dict.fromkeys(name.split("/")[1] for name in measured if name.count("/") == 3))
+    severities = sorted({int(name.split("/")[2]) for name in measured if name.count("/") == 3})
+    if not kinds:
+        return element("section", title, missing(texts("noise.missing")))
+    means = [
+        _noise_chart(texts(f"noise.mean_{name}"), name, kinds, severities, subject, small=False)
+        for name in ("accuracy", "flip_rate")
+    ]
+    small = [
+        _noise_chart(noise_name(kind, texts), "accuracy", [kind], severities, subject, small=True) for kind in kinds
+    ]
+    unmeasured = [arm.name for arm in subject.arms if arm.value("noise/accuracy") is None]
+    return element(
+        "section",
+        title,
+        element("p", texts("noise.intro", kinds=len(kinds))),
+        *(missing(texts("noise.missing_arm", name=name)) for name in unmeasured),
+        legend(subject),
+        grid(means),
+        element("h3", texts("noise.by_kind")),
+        grid(small, small=True),
+    )
+
+
+def noise_name(kind: str, texts: Texts) -> str:
+    """What people call a kind of noise; its own name where the page has none."""
+    key = f"noise.kind.{kind}"
+    return texts(key) if key in texts else kind
+
+
+def _noise_chart(
+    caption: str, name: str, kinds: list[str], severities: list[int], subject: Subject, *, small: bool
+) -> Html:
+    lines = []
+    for arm in subject.arms:
+        origin = arm.value("accuracy") if name == "accuracy" else Value(0.0, 0.0, 0.0)
+        points: list[tuple[float, Value | None]] = [(0.0, origin)]
+        for severity in severities:
+            found = [arm.value(f"noise/{kind}/{severity}/{name}") for kind in kinds]
+            points.append((float(severity), _mean([one for one in found if one is not None])))
+        lines.append(_line(arm, points if any(value for _, value in points[1:]) else []))
+    texts = subject.texts
+    drawing = line_chart(
+        lines,
+        description=_described(caption, subject, "noise.title"),
+        x_label=texts("noise.axis"),
+        y_label=texts(f"axis.{name}"),
+        bounds=(0, 1.02) if name == "accuracy" else None,
+        ticks=[0, *severities],
+        small=small,
+    )
+    return figure(drawing, caption)
+
+
+def _mean(values: list[Value]) -> Value | None:
+    """One value as it is; of several the mean, without an interval, since they share their images."""
+    if not values:
+        return None
+    mean = sum(one.value for one in values) / len(values)
+    return values[0] if len(values) == 1 else Value(mean, mean, mean)
+
+
+def _line(arm: ShownArm, points: list[tuple[float, Value | None]]) -> Line:
+    there = [(x, value) for x, value in points if value is not None]
+    return Line(
+        arm.style,
+        [x for x, _ in there],
+        [value.value for _, value in there],
+        [value.low for _, value in there],
+        [value.high for _, value in there],
+    )
+
+
+def _described(caption: str, subject: Subject, key: str) -> str:
+    names = subject.texts("list.comma").join(arm.name for arm in subject.arms)
+    return subject.texts("figure.described", title=subject.texts(key), caption=caption, names=names)

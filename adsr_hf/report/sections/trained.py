@@ -1,0 +1,86 @@
+"""What was trained, on what, against whom."""
+
+from typing import Any
+
+from adsr_hf.report.markup import Html, element, joined, table
+from adsr_hf.report.subjects import ShownArm, Subject, trained_threat
+from adsr_hf.report.texts import Texts
+from adsr_hf.report.wording import missing, threat_words
+
+
+def trained(subject: Subject) -> Html:
+    """A table with a column for each arm."""
+    texts = subject.texts
+    facts = [_facts(arm, texts) for arm in subject.arms]
+    keys = list(dict.fromkeys(key for own in facts for key in own))
+    absent = ["–" if arm.members[0].run else texts("missing.record") for arm in subject.arms]
+    rows = [
+        [texts(f"trained.{key}"), *(own.get(key, mark) for own, mark in zip(facts, absent, strict=True))]
+        for key in keys
+    ]
+    unknown = [arm.name for arm in subject.arms if arm.members[0].run is None]
+    parts = [element("h2", texts("trained.title"))]
+    if len(subject.arms) == 2:
+        parts.append(
+            element("p", texts("trained.roles", candidate=subject.arms[0].name, current=subject.arms[1].name))
+        )
+    content = table(["", *(arm.name for arm in subject.arms)], rows, label=texts("trained.title"))
+    parts.append(element("div", content, css="wordy"))
+    parts += [missing(texts("trained.no_record", name=name)) for name in unknown]
+    if subject.threat is not None:
+        parts.append(element("p", texts("trained.threat_words", change=threat_words(subject.threat, texts))))
+    return element("section", *parts)
+
+
+def _facts(arm: ShownArm, texts: Texts) -> dict[str, str]:
+    """Names of rows and what stands in this arm's column."""
+    summary, run = arm.summary, arm.members[0].run
+    model, data = summary["model"], summary["data"]
+    facts = {} if run is None else _training_facts(arm, run, texts)
+    return facts | {
+        "weights": texts(f"weights.{model['weights']}"),
+        "parameters": f"{model['parameters']:,}",
+        "measured_on": texts("trained.images_of", images=f"{data['images']:,}", split=texts(f"split.{data['split']}")),
+        "image_shape": " × ".join(map(str, data["image_shape"])),
+        "classes": _classes(model["class_names"], texts),
+        "measured_against": texts("list.comma").join(summary["threats"]) or texts("trained.no_threat"),
+        "attacks": joined_attacks(summary["attacks"], texts) or texts("trained.no_threat"),
+    }
+
+
+def _training_facts(arm: ShownArm, run: dict[str, Any], texts: Texts) -> dict[str, str]:
+    config, model = run["config"], run["model"]
+    threat = trained_threat(arm.members[0])
+    seeds = [str(member.run["config"].get("seed")) for member in arm.members if member.run is not None]
+    facts = {
+        "method": _method(config.get("method"), texts),
+        "threat": threat or texts("trained.no_threat"),
+        "attack": texts("trained.pgd", steps=config["attack_steps"]) if threat and "attack_steps" in config else "",
+        "network": str(model.get("model") or model.get("model_type")),
+        "data": texts.recorded(run["data_summary"]) or run["data_summary"],
+        "epochs": f"{config['num_train_epochs']:g}" if config.get("num_train_epochs") else "",
+        "teacher": f"{config['teacher_decay']:g}"
+        if config.get("method") == "adsr" and "teacher_decay" in config
+        else "",
+        "seed": texts("list.comma").join(seeds),
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
+def _method(method: str | None, texts: Texts) -> str:
+    key = f"method.{method}"
+    return texts(key) if key in texts else str(method)
+
+
+def _classes(names: list[str], texts: Texts) -> str:
+    shown = texts("list.comma").join(names[:10])
+    return shown if len(names) <= 10 else texts("trained.classes_more", shown=shown, count=len(names))
+
+
+def joined_attacks(attacks: list[dict[str, Any]], texts: Texts) -> Html:
+    """Every attack with its settings, in the order in which they were run."""
+    described = []
+    for attack in attacks:
+        settings = [f"{key}={value}" for key, value in attack.items() if key not in ("name", "note")]
+        described.append(f"{attack['name']} ({', '.join(settings)})" if settings else attack["name"])
+    return joined([texts("list.then").join(described)])

@@ -1,0 +1,67 @@
+"""Numbers and names of figures as a reader meets them."""
+
+from adsr_hf.attacks import ThreatModel
+from adsr_hf.report.markup import Html, element, joined
+from adsr_hf.report.subjects import Value
+from adsr_hf.report.texts import Texts
+
+# Figures that are no shares; all others are told in percent.
+_PLAIN = {"negative_log_likelihood": 3, "brier_score": 3, "training_images_per_second": 0}
+
+
+def number(name: str, value: float) -> str:
+    """A figure's value: ``"71.8%"``, or a plain number where it is no share."""
+    digits = _PLAIN.get(name.rpartition("/")[2])
+    return f"{100 * value:.1f}%" if digits is None else f"{value:.{digits}f}"
+
+
+def span(name: str, low: float, high: float) -> str:
+    """An interval: ``"67.7–75.6%"``."""
+    digits = _PLAIN.get(name.rpartition("/")[2])
+    return f"{100 * low:.1f}–{100 * high:.1f}%" if digits is None else f"{low:.{digits}f}–{high:.{digits}f}"
+
+
+def change(name: str, value: float) -> str:
+    """A difference with its sign, in percentage points or in the figure's own unit."""
+    digits = _PLAIN.get(name.rpartition("/")[2])
+    written = f"{100 * value:+.1f}" if digits is None else f"{value:+.{digits}f}"
+    return written.replace("-", "−")
+
+
+def with_interval(name: str, value: Value | None, texts: Texts) -> Html:
+    """A table's cell: the value, and its interval in small print; says so where it was not measured."""
+    if value is None:
+        return element("span", texts("missing.cell"), css="muted")
+    return joined(
+        [number(name, value.value), element("small", Html("&nbsp; "), span(name, value.low, value.high), css="muted")]
+    )
+
+
+def figure_name(name: str, threats: list[str], texts: Texts) -> str:
+    """What people call a figure of the records."""
+    for threat in sorted(threats, key=len, reverse=True):
+        if name.startswith(f"{threat}/"):
+            attack, _, figure = name.removeprefix(f"{threat}/").rpartition("/")
+            if attack:
+                return texts("figure.by_attack", threat=threat, attack=attack)
+            return texts("figure.attacked", figure=texts(f"figure.{figure}"), threat=threat)
+    return texts(f"figure.{name}")
+
+
+def threat_words(threat: str, texts: Texts) -> str:
+    """What the attacker may do, in words."""
+    parsed = ThreatModel.parse(threat)
+    if parsed.norm == "Linf":
+        return texts("threat.linf", levels=f"{255 * parsed.epsilon:.4g}")
+    return texts("threat.l2", epsilon=f"{parsed.epsilon:.4g}")
+
+
+def recorded(words: str, texts: Texts) -> Html:
+    """A sentence from a record in the page's language; in its own where no translation is known, and marked so."""
+    translated = texts.recorded(words)
+    return joined([translated]) if translated is not None else element("q", words, lang="en")
+
+
+def missing(words: str) -> Html:
+    """A paragraph that says what is not there, and how to get it."""
+    return element("p", words, css="missing")
