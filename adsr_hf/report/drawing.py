@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+# How the names of a drawing's parts begin, as a regular expression.
+NAMES = "f[0-9a-f]{10}"
+
 # Drawn in this grey, which then gives way to the colour of the text around the figure.
 INK = "#808080"
 

@@ -1,5 +1,7 @@
 """The page of ``adsr report``: one file, nothing to fetch."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -7,6 +9,7 @@ from pathlib import Path
 
 from adsr_hf._version import __version__
 from adsr_hf.files import write_bytes
+from adsr_hf.report.drawing import NAMES
 from adsr_hf.report.markup import Html, element, joined
 from adsr_hf.report.sections.calibration import calibration
 from adsr_hf.report.sections.comparison import comparison
@@ -73,7 +76,7 @@ def report_page(subject: Subject, *, title: str | None = None) -> str:
     title = title or texts("page.title", names=texts("page.against").join(names))
     made = texts("page.made", version=__version__, date=datetime.now(UTC).date().isoformat())
     body = [element("header", element("h1", title), element("p", made, css="muted"))]
-    body += [section(subject) for section in _SECTIONS]
+    body += [_with_own_names(section(subject), number) for number, section in enumerate(_SECTIONS)]
     head = joined(
         [
             Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
@@ -85,3 +88,14 @@ def report_page(subject: Subject, *, title: str | None = None) -> str:
         f'<!doctype html>\n<html lang="{escape(texts.language)}"><head>{head}</head>'
         f"<body>{element('main', *body)}</body></html>\n"
     )
+
+
+def _with_own_names(section: Html, number: int) -> Html:
+    """The section, its drawings numbered: two that are equal would otherwise share the names of their parts."""
+    count = itertools.count()
+
+    def renamed(drawing: re.Match[str]) -> str:
+        prefix = f"s{number}d{next(count)}-"
+        return re.sub(rf'(id="|url\(#|href="#){NAMES}-', rf"\g<1>{prefix}", drawing[0])
+
+    return Html(re.sub(r"<svg .*?</svg>", renamed, section, flags=re.DOTALL))

@@ -51,6 +51,7 @@ q { quotes: none; font-style: italic; }
 table { border-collapse: collapse; font-size: .9rem; min-width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .38rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--rule); }
 td { white-space: nowrap; }
+td small { display: inline-block; }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 th[scope=row], th:first-child { text-align: left; font-weight: normal; padding-left: 0; min-width: 9rem; }
 .wordy td, .codes td { white-space: normal; text-align: left; min-width: 10rem; }

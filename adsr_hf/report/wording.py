@@ -24,8 +24,9 @@ def span(name: str, low: float, high: float) -> str:
 def change(name: str, value: float) -> str:
     """A difference with its sign, in percentage points or in the figure's own unit."""
     digits = _PLAIN.get(name.rpartition("/")[2])
-    written = f"{100 * value:+.1f}" if digits is None else f"{value:+.{digits}f}"
-    return written.replace("-", "−")
+    shown = round(100 * value, 1) if digits is None else round(value, digits)
+    # Adding 0 takes the sign from a zero.
+    return f"{shown + 0.0:+.{1 if digits is None else digits}f}".replace("-", "−")
 
 
 def with_interval(name: str, value: Value | None, texts: Texts) -> Html:

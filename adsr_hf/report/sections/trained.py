@@ -1,11 +1,14 @@
 """What was trained, on what, against whom."""
 
+from pathlib import Path
 from typing import Any
 
 from adsr_hf.report.markup import Html, element, joined, table
 from adsr_hf.report.subjects import ShownArm, Subject, trained_threat
 from adsr_hf.report.texts import Texts
-from adsr_hf.report.wording import missing, threat_words
+from adsr_hf.report.wording import missing, recorded, threat_words
+
+_SPLITS = ("train", "validation", "test")
 
 
 def trained(subject: Subject) -> Html:
@@ -57,7 +60,7 @@ def _training_facts(arm: ShownArm, run: dict[str, Any], texts: Texts) -> dict[st
         "threat": threat or texts("trained.no_threat"),
         "attack": texts("trained.pgd", steps=config["attack_steps"]) if threat and "attack_steps" in config else "",
         "network": str(model.get("model") or model.get("model_type")),
-        "data": texts.recorded(run["data_summary"]) or run["data_summary"],
+        "data": _data(run, texts),
         "epochs": f"{config['num_train_epochs']:g}" if config.get("num_train_epochs") else "",
         "teacher": f"{config['teacher_decay']:g}"
         if config.get("method") == "adsr" and "teacher_decay" in config
@@ -65,6 +68,16 @@ def _training_facts(arm: ShownArm, run: dict[str, Any], texts: Texts) -> dict[st
         "seed": texts("list.comma").join(seeds),
     }
     return {key: value for key, value in facts.items() if value}
+
+
+def _data(run: dict[str, Any], texts: Texts) -> Html:
+    """Name and sizes of the data, and what was done to its images."""
+    sizes = [f"{texts(f'split.{name}')} {count:,}" for name in _SPLITS if (count := run["images"].get(name))]
+    name = Path(run["data"]["dataset"]).name
+    told = texts("trained.data_sizes", name=name, sizes=texts("list.comma").join(sizes))
+    # The summary leads with what stands here already.
+    treated = [recorded(part, texts) for part in run["data_summary"].split("; ")[1:]]
+    return joined([told, *(piece for part in treated for piece in (texts("list.comma"), part))])
 
 
 def _method(method: str | None, texts: Texts) -> str:
