@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adsr_hf.attacks.pgd import LogitsFunction
 
-ROWS = 64
+ROWS = 32
 
 
 def pad_rows(tensor: Tensor) -> Tensor:
