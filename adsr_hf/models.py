@@ -11,6 +11,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
 from adsr_hf.model_arguments import ModelArguments
 
 
