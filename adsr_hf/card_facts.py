@@ -90,6 +90,7 @@ class CardFacts:
         data: None = nobody described it.
         versions: package to version.
         base_model: Hub name of the checkpoint that training started from.
+        own_network: whether transformers knows the architecture only once ``adsr_hf.networks`` is imported.
         license, languages, tags: metadata as given by the user.
     """
 
@@ -111,6 +112,7 @@ class CardFacts:
     versions: Mapping[str, str]
     data: DataDescription | None = None
     base_model: str | None = None
+    own_network: bool = False
     license: str | None = None
     languages: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

@@ -125,9 +125,17 @@ def _limits(facts: CardFacts) -> str:
 
 
 def _usage(facts: CardFacts) -> str:
+    needs = "An ordinary transformers checkpoint; adsr_hf is not needed."
+    registers = ""
+    if facts.own_network:
+        needs = (
+            f"transformers does not have {facts.architecture}; adsr_hf does (`pip install adsr_hf`), and importing it "
+            "is all that is needed. No code is loaded from the Hub: leave `trust_remote_code` off."
+        )
+        registers = "import adsr_hf.networks  # makes the architecture known\n"
     return (
-        "An ordinary transformers checkpoint; adsr_hf is not needed.\n\n"
-        "```python\n"
+        f"{needs}\n\n"
+        f"```python\n{registers}"
         "from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline\n\n"
         f'classifier = pipeline("image-classification", model="{facts.repository}")\n'
         'classifier("image.png")\n\n'

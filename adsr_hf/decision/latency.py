@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
+import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
 from adsr_hf.decision.arms import Member
 from adsr_hf.evaluation.statistics import percentile_interval, resampling_weights
 from adsr_hf.machine import describe_machine
