@@ -3,13 +3,16 @@
 import argparse
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from transformers import HfArgumentParser
 
 from adsr_hf.errors import UsageError
 from adsr_hf.radius import Radius
+
+# Fields that take a mapping: argparse hands on its text.
+_MAPPINGS = ("model_config", "attack_schedule")
 
 
 def parse_flags(kinds: Iterable[type], settings: Mapping[str, Any], flags: list[str], *, where: str = "") -> Any:
@@ -28,10 +31,10 @@ def parse_flags(kinds: Iterable[type], settings: Mapping[str, Any], flags: list[
     parser = flag_parser(kinds)
     known = {action.dest for action in parser._actions} - {"help"}
     for key in settings:
-        _check_known(key, known, where=where)
+        check_known(key, known, where=where)
     for flag in flags:
         if flag.startswith("--"):
-            _check_known(flag[2:].split("=", 1)[0].removeprefix("no_"), known, where="the command line")
+            check_known(flag[2:].split("=", 1)[0].removeprefix("no_"), known, where="the command line")
     words = [word for key, value in settings.items() for word in _as_words(key, value)]
     return parser.parse_args_into_dataclasses([*words, *flags])
 
@@ -47,7 +50,7 @@ def flag_parser(kinds: Iterable[type]) -> HfArgumentParser:
     for action in parser._actions:
         if action.type is Radius:
             action.type = _radius
-        if action.dest == "model_config":
+        if action.dest in _MAPPINGS:
             action.type = str
     return parser
 
@@ -60,7 +63,12 @@ def _radius(text: str) -> Radius:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _check_known(key: str, known: set[str], *, where: str) -> None:
+def check_known(key: str, known: Collection[str], *, where: str) -> None:
+    """Refuse a name that does not exist.
+
+    Raises:
+        UsageError: with the nearest name that does.
+    """
     if key not in known:
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else "; the command's --help lists the names"

@@ -35,7 +35,7 @@ def load_recipe(path: Path | None, flags: list[str]) -> Recipe:
         UsageError: for an unknown or repeated key, or a value that its field does not take.
         ValueError: for a value that is not allowed.
     """
-    settings = _read_yaml(path) if path is not None else {}
+    settings = read_settings(path) if path is not None else {}
     settings.setdefault("output_dir", f"runs/{path.stem}" if path is not None else "runs/run")
     config, data, model = parse_flags(_KINDS, settings, flags, where=str(path))
     return Recipe(config, data, model)
@@ -52,6 +52,30 @@ def full_help() -> str:
     return flag_parser(_KINDS).format_help()
 
 
+def read_settings(
+    path: Path, *, kind: str = "recipe", example: str = "recipes/digits/vit_adsr.yaml"
+) -> dict[str, Any]:
+    """A YAML file that maps field names to values, as it is written.
+
+    Args:
+        path: the file.
+        kind: what the file is, for error messages.
+        example: of such a file.
+
+    Raises:
+        UsageError: when it is missing, no such mapping, or gives a key twice.
+    """
+    if not path.is_file():
+        raise UsageError(f"{kind} {path} does not exist; give a YAML file, such as {example}")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{kind} {path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UsageError(f"{kind} {path} must map field names to values; see {example}")
+    return content
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice, of which plain YAML keeps the last without a word."""
 
@@ -61,15 +85,3 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise UsageError(f"key {key!r} is given twice (line {node.start_mark.line + 1} and below); keep one")
         return super().construct_mapping(node, deep=deep)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UsageError(f"recipe {path} does not exist; give a YAML file, such as recipes/digits/vit_adsr.yaml")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise UsageError(f"recipe {path} is not valid YAML: {error}") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UsageError(f"recipe {path} must map field names to values, such as 'method: adsr'")
-    return content

@@ -12,7 +12,9 @@ from adsr_hf.recipes import load_recipe
 from adsr_hf.run import train_recipe
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted(path for path in ROOT.glob("recipes/*/*.yaml") if path.parent.name not in ("accelerate", "gates"))
+RECIPES = sorted(
+    path for path in ROOT.glob("recipes/*/*.yaml") if path.parent.name not in ("accelerate", "gates", "studies")
+)
 
 
 def few_steps(recipe: Path, folder: Path, *flags: str) -> list[str]:

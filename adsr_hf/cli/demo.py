@@ -38,9 +38,10 @@ def show_demo(output_dir: Path, workers: int | None) -> None:
     from adsr_hf.demo.cells import Cell, run_cells
     from adsr_hf.demo.page import demo_page
     from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATION_STEPS, SEEDS
-    from adsr_hf.demo.summary import as_document, as_text, differences, table
+    from adsr_hf.demo.summary import as_document, differences, table
     from adsr_hf.files import write_json
     from adsr_hf.machine import describe_machine
+    from adsr_hf.tables import as_text
 
     cells = [Cell(arm, seed, output_dir / "runs" / f"{arm}-seed{seed}") for arm in ARMS for seed in SEEDS]
     # The long runs first, so that no core idles at the end.

@@ -16,6 +16,7 @@ COMMANDS = {
     "gate": "decide by a policy whether a candidate replaces the current model",
     "rollback": "return to the model that a decision names",
     "report": "one self-contained page about measured models, in English or Japanese",
+    "study": "a grid of recipes and seeds, resumable, ending in one table with tests against a baseline",
     "demo": "train three ways on handwritten digits and show what each buys (about 3 minutes on 2 cores)",
 }
 

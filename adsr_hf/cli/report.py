@@ -20,7 +20,8 @@ def run(words: list[str]) -> int:
         nargs="+",
         metavar="RUN",
         help="a folder that `adsr evaluate` or `adsr train` wrote; several seeds of one arm are joined by commas. Of "
-        "two RUNs the first is the candidate and the second the current model",
+        "two RUNs the first is the candidate and the second the current model. The folder or study.json of an "
+        "`adsr study` shows its tables, alone or after the RUNs",
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="file (default report.html)")
     parser.add_argument("--language", choices=LANGUAGES, default="en", help="of the page's text (default en)")

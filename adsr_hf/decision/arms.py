@@ -28,6 +28,20 @@ class Member:
     run: dict[str, Any] | None
     checkpoint: Path | None
 
+    @property
+    def overfitting(self) -> dict[str, float] | None:
+        """Best and last robust validation accuracy of the weights that the records are of, and the gap between them.
+
+        None where the run did not measure those weights while training, or left no run.json.
+        """
+        if self.run is None:
+            return None
+        measured = self.records.summary["model"]["weights"]
+        published = self.run["config"].get("publish", "student")
+        weights = "teacher" if "teacher" in (measured, published) else "student"
+        found: dict[str, float] | None = (self.run.get("robust_overfitting") or {}).get(weights)
+        return found
+
 
 @dataclass(frozen=True)
 class Arm:

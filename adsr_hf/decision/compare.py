@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from adsr_hf.decision.arms import Arm, check_same_conditions
+from adsr_hf.decision.arms import Arm, Member, check_same_conditions
 from adsr_hf.decision.deltas import (
     Delta,
     calibration_delta,
@@ -118,7 +118,7 @@ def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | str]:
     result: dict[str, Delta | str] = {}
     readers = {"best_to_last_gap": _gap, "training_images_per_second": _throughput}
     for name, read in readers.items():
-        mine, theirs = ([read(member.run) for member in arm.members] for arm in (candidate, current))
+        mine, theirs = ([read(member) for member in arm.members] for arm in (candidate, current))
         values = [one for one in mine if one is not None], [one for one in theirs if one is not None]
         if len(values[0]) < len(mine) or len(values[1]) < len(theirs):
             result[name] = "no run.json that says it beside both records"
@@ -127,13 +127,12 @@ def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | str]:
     return result
 
 
-def _gap(run: dict[str, Any] | None) -> float | None:
-    measured = ((run or {}).get("robust_overfitting") or {}).get("student")
-    return None if measured is None else float(measured["gap"])
+def _gap(member: Member) -> float | None:
+    return None if member.overfitting is None else float(member.overfitting["gap"])
 
 
-def _throughput(run: dict[str, Any] | None) -> float | None:
-    value = (run or {}).get("training", {}).get("train_samples_per_second")
+def _throughput(member: Member) -> float | None:
+    value = (member.run or {}).get("training", {}).get("train_samples_per_second")
     return None if value is None else float(value)
 
 

@@ -10,6 +10,7 @@ from adsr_hf.decision.arms import Arm, Member
 from adsr_hf.evaluation.intervals import binned_gap, confidence_gap
 from adsr_hf.evaluation.records import figure_vector
 from adsr_hf.evaluation.statistics import (
+    RESAMPLES,
     mcnemar_exact,
     percentile_interval,
     resampling_weights,
@@ -90,9 +91,15 @@ def per_image_delta(name: str, candidate: Arm, current: Arm, *, seed: int) -> De
     return _delta(name, mine.mean(1), theirs.mean(1), replicates, test, p_value, images)
 
 
-def calibration_delta(name: str, candidate: Arm, current: Arm, *, seed: int) -> Delta | None:
-    """Compare an expected calibration error: ``"ece"``, ``"ece_after_temperature"`` or ``"{threat}/ece"``."""
-    mine, theirs = _gaps(name, candidate, seed), _gaps(name, current, seed)
+def calibration_delta(
+    name: str, candidate: Arm, current: Arm, *, seed: int, resamples: int = RESAMPLES
+) -> Delta | None:
+    """Compare an expected calibration error: ``"ece"``, ``"ece_after_temperature"`` or ``"{threat}/ece"``.
+
+    Args:
+        resamples: of the bootstrap; no p-value is below 2 / (resamples + 1).
+    """
+    mine, theirs = _gaps(name, candidate, seed, resamples), _gaps(name, current, seed, resamples)
     if mine is None or theirs is None:
         return None
     replicates = _drawn(mine[1], seed, 0) - _drawn(theirs[1], seed, 1)
@@ -161,7 +168,7 @@ def _brier(member: Member) -> np.ndarray:
     return squares
 
 
-def _gaps(name: str, arm: Arm, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _gaps(name: str, arm: Arm, seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Values (S,) and replicates (S, R) of an expected calibration error."""
     threat = name.removesuffix("/ece") if name.endswith("/ece") else ""
     values, replicates = [], []
@@ -172,7 +179,7 @@ def _gaps(name: str, arm: Arm, seed: int) -> tuple[np.ndarray, np.ndarray] | Non
             if not records.summary["temperature"]:
                 return None
             logits = logits / records.summary["temperature"]["value"]
-        weights = resampling_weights(records.images, seed=seed)
+        weights = resampling_weights(records.images, resamples=resamples, seed=seed)
         value, own = binned_gap([confidence_gap(logits, records.labels)], weights)
         values.append(value)
         # A resample's bins are noisier, and its error higher, than the sample's: by the more, the smaller the error.

@@ -6,6 +6,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATED_EPSILONS, EVALUATION_STEPS, SEEDS
+from adsr_hf.tables import as_markdown, mean_and_spread
 
 ARM_NAMES = {"clean": "clean training", "pgd_at": "adversarial training", "adsr": "ADSR"}
 
@@ -41,12 +42,6 @@ FIGURES = (
 )
 
 
-def mean_and_spread(values: Sequence[float]) -> str:
-    """``"71.2 ± 0.8"``: mean and standard deviation over seeds, in percent."""
-    spread = stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * mean(values):.1f} ± {100 * spread:.1f}"
-
-
 def table(results: Sequence[Result]) -> list[list[str]]:
     """Rows of text: a heading, then one row for each arm with mean ± standard deviation over seeds, in percent."""
     rows = [["trained by", *(figure.name for figure in FIGURES), "seconds"]]
@@ -55,23 +50,6 @@ def table(results: Sequence[Result]) -> list[list[str]]:
         cells = [mean_and_spread([figure.read(result) for result in own]) for figure in FIGURES]
         rows.append([ARM_NAMES[arm], *cells, f"{mean(result['train_seconds'] for result in own):.0f}"])
     return rows
-
-
-def as_text(rows: list[list[str]]) -> str:
-    """The table for a terminal."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(pairs)
-        )
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    )
-
-
-def as_markdown(rows: list[list[str]]) -> str:
-    """The table for a README."""
-    head, *body = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
 
 def as_document(results: Sequence[Result], machine: str, seconds: float) -> str:

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
+import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
 from adsr_hf.attacks import PixelSpace, ThreatModel
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.rows import row_independent
@@ -28,9 +29,10 @@ RUN_RECORD = "run.json"
 
 
 def recorded_data(checkpoint: str) -> dict[str, Any]:
-    """The data arguments of the run that wrote a checkpoint, or nothing."""
+    """The data arguments of the run that wrote a checkpoint, but for extra images, which only training reads."""
     record = _run_record(checkpoint)
-    return {} if record is None else {name: value for name, value in record["data"].items() if value is not None}
+    data = {} if record is None else record["data"]
+    return {name: value for name, value in data.items() if value is not None and not name.startswith("extra_")}
 
 
 def recorded_threat(checkpoint: str) -> list[str]:
@@ -55,6 +57,7 @@ def evaluate_checkpoint(
     *,
     weights: str,
     announce: Callable[[str], None],
+    show_progress: bool = True,
 ) -> tuple[EvaluationRecords, Path]:
     """Load model, processor and images, measure them, and write the records.
 
@@ -62,6 +65,7 @@ def evaluate_checkpoint(
         checkpoint: a folder or a Hub name.
         weights: ``"student"`` or ``"teacher"``.
         announce: gets one line that says what will be measured and for about how long.
+        show_progress: draw progress bars, in the first process.
 
     Returns:
         the records and their folder.
@@ -86,7 +90,9 @@ def evaluate_checkpoint(
     model, processor = _load(checkpoint)
     if teacher is not None:
         load_raw_weights(model, teacher)
-    images = load_image_data(data, processor, seed=arguments.seed, show_progress=process_state().is_main_process)
+    images = load_image_data(
+        data, processor, seed=arguments.seed, show_progress=show_progress and process_state().is_main_process
+    )
     split = images.test if arguments.split == "test" else images.validation
     if split is None:
         raise ValueError(f"split={arguments.split!r} does not exist in {data.dataset}; choose the other, or name one")
@@ -124,6 +130,7 @@ def evaluate_checkpoint(
         undefended=_undefended(arguments.undefended, device),
         folder=folder,
         announce=say,
+        show_progress=show_progress,
     )
     return records, folder
 

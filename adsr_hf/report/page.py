@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from adsr_hf._version import __version__
 from adsr_hf.files import write_bytes
@@ -19,9 +20,11 @@ from adsr_hf.report.sections.overview import overview
 from adsr_hf.report.sections.reproduction import reproduction
 from adsr_hf.report.sections.robustness import attack_curves, figures_table, noise_curves
 from adsr_hf.report.sections.sanity import sanity
+from adsr_hf.report.sections.study import study
 from adsr_hf.report.sections.trained import trained
 from adsr_hf.report.sections.training import training
 from adsr_hf.report.sections.trust import trust
+from adsr_hf.report.studies import is_study, read_study_record
 from adsr_hf.report.style import STYLE
 from adsr_hf.report.subjects import Subject, read_subject
 from adsr_hf.report.texts import Texts
@@ -48,7 +51,7 @@ def write_report(runs: Sequence[str], output: Path, *, language: str = "en", tit
 
     Args:
         runs: run folders or evaluation folders; several seeds of one arm are joined by commas. Of two, the first is
-            the candidate and the second the current model.
+            the candidate and the second the current model. A study's folder or study.json adds its tables.
         output: an HTML file.
         language: one of :data:`adsr_hf.report.texts.LANGUAGES`.
         title: of the page; left out, made from the names of the runs.
@@ -64,19 +67,43 @@ def write_report(runs: Sequence[str], output: Path, *, language: str = "en", tit
     """
     if output.is_dir():
         raise IsADirectoryError(f"output={output} is a folder; name a file in it, such as {output / 'report.html'}")
-    subject = read_subject(runs, Texts(language))
-    write_bytes(output, report_page(subject, title=title).encode())
+    texts = Texts(language)
+    studies = [read_study_record(run) for run in runs if is_study(run)]
+    others = [run for run in runs if not is_study(run)]
+    if studies and not others:
+        page = study_page(studies, texts, title=title)
+    else:
+        page = report_page(read_subject(others, texts), studies=studies, title=title)
+    write_bytes(output, page.encode())
     return output
 
 
-def report_page(subject: Subject, *, title: str | None = None) -> str:
-    """HTML text of the whole page."""
-    texts = subject.texts
-    names = [arm.name for arm in subject.arms]
-    title = title or texts("page.title", names=texts("page.against").join(names))
+def report_page(subject: Subject, *, studies: Sequence[dict[str, Any]] = (), title: str | None = None) -> str:
+    """HTML text of the whole page.
+
+    Args:
+        studies: what their study.json hold; their tables come last.
+    """
+    names = subject.texts("page.against").join(arm.name for arm in subject.arms)
+    sections = [section(subject) for section in _SECTIONS]
+    return _page(
+        [*sections, *(study(record, subject.texts) for record in studies)],
+        subject.texts,
+        title or subject.texts("page.title", names=names),
+    )
+
+
+def study_page(studies: Sequence[dict[str, Any]], texts: Texts, *, title: str | None = None) -> str:
+    """HTML text of a page about studies alone."""
+    names = texts("list.comma").join(record["title"] for record in studies)
+    sections = [study(record, texts) for record in studies]
+    return _page(sections, texts, title or texts("page.title", names=names))
+
+
+def _page(sections: Sequence[Html], texts: Texts, title: str) -> str:
     made = texts("page.made", version=__version__, date=datetime.now(UTC).date().isoformat())
     body = [element("header", element("h1", title), element("p", made, css="muted"))]
-    body += [_with_own_names(section(subject), number) for number, section in enumerate(_SECTIONS)]
+    body += [_with_own_names(section, number) for number, section in enumerate(sections)]
     head = joined(
         [
             Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATED_EPSILONS
-from adsr_hf.demo.summary import as_markdown, as_text, curve, differences, mean_and_spread, table, training_curve
+from adsr_hf.demo.summary import curve, differences, table, training_curve
+from adsr_hf.tables import as_markdown, as_text, mean_and_spread
 
 
 def result(arm: str, seed: int, accuracy: float, robust: float, ece: float = 0.1) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""One cell of a study: a run with its evaluation, in a folder of its own that says what it is and how far it got."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adsr_hf.files import write_json
+
+CELL_FILE = "cell.json"
+LOG_FILE = "log.txt"
+KIND = "study cell"
+SCHEMA_VERSION = 1
+
+_FOLDERS = {"student": "evaluation", "teacher": "evaluation-teacher"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant of one arm with one seed.
+
+    Attributes:
+        variant: name of the variant, "" in a study without any.
+        arm: name of the arm.
+        folder: of its run.
+        settings: the recipe's fields as they are written in YAML, seed included, without ``output_dir``.
+        evaluation: the same for ``adsr evaluate``, its threats spelled out.
+        weights: what is measured: ``"student"``, ``"teacher"`` or both.
+    """
+
+    variant: str
+    arm: str
+    seed: int
+    folder: Path
+    settings: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    weights: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return ", ".join([*([self.variant] if self.variant else []), self.arm, f"seed {self.seed}"])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON values: a cell with another identity is another cell."""
+        return {
+            "variant": self.variant,
+            "arm": self.arm,
+            "seed": self.seed,
+            "settings": dict(self.settings),
+            "evaluation": dict(self.evaluation),
+            "weights": list(self.weights),
+        }
+
+    def evaluation_folder(self, weights: str) -> Path:
+        """Where ``adsr evaluate`` puts the records of these weights."""
+        return self.folder / _FOLDERS[weights]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Cell":
+        """The cell that a folder holds, begun with :func:`begin`."""
+        identity = read_state(folder)["identity"]
+        return cls(folder=folder, **identity | {"weights": tuple(identity["weights"])})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the last attempt at a cell ended.
+
+    Attributes:
+        error: None where it finished.
+        seconds: wall time of the attempt.
+        continued: whether an earlier attempt had done a part, so that ``seconds`` says nothing about a whole cell.
+        summaries: sha256 of each summary.json, by its folder's name.
+    """
+
+    error: str | None
+    seconds: float
+    continued: bool
+    summaries: Mapping[str, str]
+
+
+def begin(cell: Cell) -> None:
+    """Write down what the cell is, and that an attempt at it starts; what an earlier one trained still counts."""
+    old = read_state(cell.folder)
+    state = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "identity": cell.identity,
+        "trained": bool(old and old["trained"]),
+        "attempts": (old["attempts"] if old else 0) + 1,
+        "outcome": None,
+    }
+    write_json(cell.folder / CELL_FILE, state)
+
+
+def mark_trained(folder: Path) -> None:
+    """Write down that training is over and its checkpoint complete."""
+    write_json(folder / CELL_FILE, read_state(folder) | {"trained": True})
+
+
+def finish(cell: Cell, *, error: str | None, seconds: float) -> None:
+    """Write down how the attempt ended."""
+    state = read_state(cell.folder)
+    folders = [cell.evaluation_folder(weights) for weights in cell.weights]
+    summaries = {} if error is not None else {one.name: _sha256(one / "summary.json") for one in folders}
+    outcome = {"error": error, "seconds": seconds, "continued": state["attempts"] > 1, "summaries": summaries}
+    write_json(cell.folder / CELL_FILE, state | {"outcome": outcome})
+
+
+def outcome_of(cell: Cell) -> Outcome | None:
+    """How the last attempt ended; None where it never did, or its records are not the ones that it wrote."""
+    state = read_state(cell.folder)
+    if not state or state["outcome"] is None:
+        return None
+    outcome = Outcome(**state["outcome"])
+    for name, sha256 in outcome.summaries.items():
+        path = cell.folder / name / "summary.json"
+        if not path.is_file() or _sha256(path) != sha256:
+            return None
+    return outcome
+
+
+def is_finished(cell: Cell) -> bool:
+    """Whether there is nothing left to do."""
+    outcome = outcome_of(cell)
+    return outcome is not None and outcome.error is None
+
+
+def why_refused(cell: Cell) -> str | None:
+    """Why the cell cannot be run or counted: its folder holds something else; None where all is well."""
+    if not cell.folder.exists():
+        return None
+    state = read_state(cell.folder)
+    if not state:
+        foreign = sorted(path.name for path in cell.folder.iterdir())
+        return f"{cell.folder} holds what no study made ({', '.join(foreign[:3])})" if foreign else None
+    old, new = _flat(state["identity"]), _flat(cell.identity)
+    differing = [
+        f"{name} was {old.get(name, 'not set')!r} and is now {new.get(name, 'not set')!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, "not set") != new.get(name, "not set")
+    ]
+    return f"{cell.folder} was run with other settings: {'; '.join(differing)}" if differing else None
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What cell.json holds; empty where there is none.
+
+    Raises:
+        ValueError: when it cannot be read, or a newer version wrote it.
+    """
+    path = folder / CELL_FILE
+    if not path.is_file():
+        return {}
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = state["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}; remove {folder} to run that cell again") from error
+    if state.get("kind") != KIND or version > SCHEMA_VERSION:
+        raise ValueError(f"{path} has schema {version}, newer than {SCHEMA_VERSION}; upgrade adsr_hf")
+    return state
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    settings, evaluation = identity["settings"], identity["evaluation"]
+    rest = {name: value for name, value in identity.items() if name not in ("settings", "evaluation")}
+    return rest | dict(settings) | {f"evaluation.{name}": value for name, value in evaluation.items()}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

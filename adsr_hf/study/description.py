@@ -1,0 +1,170 @@
+"""A study as its file describes it, checked as a whole before anything runs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adsr_hf.attacks import ThreatModel
+from adsr_hf.attacks.named import named_attacks
+from adsr_hf.config import ADSRConfig
+from adsr_hf.errors import UsageError
+from adsr_hf.evaluation.plan import Plan
+from adsr_hf.flags import check_known, parse_flags
+from adsr_hf.recipes import read_settings, recipe_from_settings
+from adsr_hf.study.arguments import KEYS, StudyEvaluation
+from adsr_hf.study.cells import Cell
+from adsr_hf.study.reading import StudyReader, slug
+
+# Memory, not figures: free to change when a study is continued.
+_FREE = ("batch_size",)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of variants, arms and seeds.
+
+    Attributes:
+        path: of the study file.
+        variants: names; one that is "" in a study without any.
+        launch: arguments of ``accelerate launch``; None for plain processes.
+        cells: all of them, every arm's first seed before any second.
+    """
+
+    path: Path
+    title: str
+    plan: str
+    arms: tuple[str, ...]
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    baseline: str | None
+    output_dir: Path
+    parallel: int
+    threads: int | None
+    launch: tuple[str, ...] | None
+    cells: tuple[Cell, ...]
+
+
+def read_study(path: Path, *, output_dir: Path | None = None, parallel: int | None = None) -> Study:
+    """Read a study file and check every cell's recipe.
+
+    Args:
+        path: the file.
+        output_dir, parallel: win over the file.
+
+    Raises:
+        UsageError: for an unknown key, a missing recipe, a value that is not allowed, or names that clash.
+    """
+    content = read_settings(path, kind="study", example="recipes/studies/digits.yaml")
+    for key in content:
+        check_known(key, KEYS, where=str(path))
+    reader = StudyReader(path, content)
+    arms = reader.overrides("arms", required=True)
+    variants = reader.overrides("variants", required=False) or {"": {}}
+    seeds = reader.seeds()
+    baseline = reader.text("baseline")
+    if baseline is not None and baseline not in arms:
+        raise UsageError(f"baseline={baseline!r} in {path} is no arm; choose one of {', '.join(arms)}")
+    folder = output_dir or Path(reader.text("output_dir") or f"runs/{path.stem}")
+    parallel = parallel if parallel is not None else reader.count("parallel")
+    return Study(
+        path=path,
+        title=reader.text("title") or path.stem,
+        plan=(reader.text("plan") or "").strip(),
+        arms=tuple(arms),
+        variants=tuple(variants),
+        seeds=seeds,
+        baseline=baseline,
+        output_dir=folder,
+        parallel=1 if parallel is None else parallel,
+        threads=reader.count("threads"),
+        launch=reader.words("launch"),
+        cells=tuple(_cells(reader, arms, variants, seeds, folder)),
+    )
+
+
+def _cells(
+    reader: StudyReader,
+    arms: Mapping[str, dict[str, Any]],
+    variants: Mapping[str, dict[str, Any]],
+    seeds: tuple[int, ...],
+    folder: Path,
+) -> list[Cell]:
+    evaluation, evaluation_settings = _evaluation(reader)
+    described = {}
+    for variant, of_variant in variants.items():
+        threats = {}
+        for arm, of_arm in arms.items():
+            where = f"{reader.path}, arm {arm!r}" + (f" of variant {variant!r}" if variant else "")
+            settings = reader.cell_settings(where, of_variant, of_arm)
+            config = _checked(settings | {"seed": seeds[0]}, where)
+            threats[arm] = evaluation.threat or [str(ThreatModel(config.norm, float(config.epsilon)))]
+            described[variant, arm] = settings, _measured_weights(evaluation.weights, config, where), threats[arm]
+        _check_same_threats(threats, variant, reader.path)
+    return [
+        Cell(
+            variant,
+            arm,
+            seed,
+            folder / slug(variant) / slug(arm) / f"seed{seed}",
+            _as_json(settings | {"seed": seed}),
+            _as_json(evaluation_settings | {"threat": threat}),
+            weights,
+        )
+        for seed in seeds
+        for (variant, arm), (settings, weights, threat) in described.items()
+    ]
+
+
+def _evaluation(reader: StudyReader) -> tuple[StudyEvaluation, dict[str, Any]]:
+    """How every cell is measured, and the same as the file has it."""
+    settings = reader.mapping("evaluation")
+    where = f"evaluation of {reader.path}"
+    try:
+        (evaluation,) = parse_flags((StudyEvaluation,), settings, [], where=where)
+        Plan(
+            [ThreatModel.parse(text) for text in evaluation.threat],
+            num_steps=evaluation.attack_steps,
+            seed=evaluation.seed,
+        )
+        # Of a data set with many classes: how few there are is known once it is read.
+        named_attacks(evaluation.attacks, num_classes=1000)
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"{where}: {error}") from error
+    return evaluation, {name: value for name, value in settings.items() if name not in _FREE}
+
+
+def _checked(settings: dict[str, Any], where: str) -> ADSRConfig:
+    try:
+        return recipe_from_settings(settings | {"output_dir": "unused"}).config
+    except (UsageError, ValueError, TypeError, ImportError) as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _measured_weights(wanted: str, config: ADSRConfig, where: str) -> tuple[str, ...]:
+    """What there is to measure: a run that publishes its teacher has no other weights than those."""
+    if wanted == "teacher" and not config.keeps_teacher:
+        raise UsageError(
+            f"{where}: evaluation has weights='teacher', but this arm keeps none; use weights: both, which measures "
+            "the teacher where there is one, or publish: teacher"
+        )
+    if wanted == "both":
+        return ("student", "teacher") if config.keeps_teacher and config.publish == "student" else ("student",)
+    return (wanted,)
+
+
+def _check_same_threats(threats: Mapping[str, list[str]], variant: str, path: Path) -> None:
+    if len(set(map(tuple, threats.values()))) > 1:
+        told = "; ".join(f"{arm}: {', '.join(threat)}" for arm, threat in threats.items())
+        raise UsageError(
+            f"the arms of {path}{f', variant {variant!r},' if variant else ''} are trained against different threats "
+            f"({told}), so they cannot be compared under their own; name one or several in evaluation, such as "
+            "threat: [Linf 8/255]"
+        )
+
+
+def _as_json(settings: dict[str, Any]) -> dict[str, Any]:
+    """As it will be read back from cell.json, where every key is text."""
+    content: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return content

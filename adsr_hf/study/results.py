@@ -1,0 +1,207 @@
+"""What a study found, read from the records of its cells: study.json."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Any
+
+from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
+from adsr_hf.decision.deltas import Delta, calibration_delta, per_image_delta, verdict_of
+from adsr_hf.evaluation.records import RecordsError
+from adsr_hf.evaluation.statistics import RESAMPLES, holm
+from adsr_hf.machine import describe_machine
+from adsr_hf.study.cells import LOG_FILE, Cell, is_finished, outcome_of
+from adsr_hf.study.description import Study
+
+SCHEMA_VERSION = 1
+KIND = "study"
+RECORD_FILE = "study.json"
+
+_NOISE_FIGURES = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
+
+
+def _overfitting(name: str) -> Callable[[Member], float | None]:
+    return lambda member: None if member.overfitting is None else float(member.overfitting[name])
+
+
+def _images_per_second(member: Member) -> float | None:
+    value = (member.run or {}).get("training", {}).get("train_samples_per_second")
+    return None if value is None else float(value)
+
+
+# Of the training run, once for each seed: too few for a test.
+RUN_FIGURES: dict[str, Callable[[Member], float | None]] = {
+    "best_robust_accuracy": _overfitting("best"),
+    "last_robust_accuracy": _overfitting("last"),
+    "best_to_last_gap": _overfitting("gap"),
+    "training_images_per_second": _images_per_second,
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of a table.
+
+    Attributes:
+        weights: that were measured.
+        arm: its finished cells; None where there is none.
+    """
+
+    name: str
+    weights: str
+    cells: tuple[Cell, ...]
+    finished: tuple[Cell, ...]
+    arm: Arm | None
+
+
+def study_record(study: Study) -> dict[str, Any]:
+    """Every figure of every finished cell, and of each table: means, spreads, and tests against the baseline.
+
+    p-values are Holm-corrected over all tests of a table, which is one variant's.
+
+    Raises:
+        RecordsError: when a finished cell's records are damaged, or its model changed since it was measured.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "title": study.title,
+        "plan": study.plan,
+        "file": str(study.path),
+        "baseline": study.baseline,
+        "seeds": list(study.seeds),
+        "machine": describe_machine(),
+        "variants": [_variant(study, variant) for variant in study.variants],
+        "unfinished": [_unfinished(cell) for cell in study.cells if not is_finished(cell)],
+    }
+
+
+def _variant(study: Study, variant: str) -> dict[str, Any]:
+    rows = [row for arm in study.arms for row in _rows(study, variant, arm)]
+    measured = [row.arm.members[0] for row in rows if row.arm is not None]
+    if not measured:
+        return {"name": variant, "threats": [], "attacks": [], "images": 0, "figures": [], "rows": []}
+    summary = measured[0].records.summary
+    names = figure_names(measured[0].records.threats, measured[0].records.attacks)
+    values = {row.name: {name: _values(row, name) for name in names} for row in rows}
+    names = [name for name in names if any(values[row.name][name] for row in rows)]
+    tests, refused = _tests(study, rows, [name for name in names if name not in RUN_FIGURES])
+    return {
+        "name": variant,
+        "threats": summary["threats"],
+        "attacks": summary["attacks"],
+        "images": summary["data"]["images"],
+        "figures": names,
+        "rows": [
+            {
+                "name": row.name,
+                "arm": row.cells[0].arm,
+                "weights": row.weights,
+                "seeds": [cell.seed for cell in row.finished],
+                "unfinished_seeds": [cell.seed for cell in row.cells if cell not in row.finished],
+                "folders": [str(cell.folder) for cell in row.finished],
+                "figures": {name: _described(own) for name in names if (own := values[row.name][name])},
+                "against_baseline": tests.get(row.name, {}),
+                "not_compared": refused.get(row.name),
+            }
+            for row in rows
+        ],
+    }
+
+
+def figure_names(threats: list[str], attacks: list[str]) -> list[str]:
+    """Figures of a table, in order.
+
+    Args:
+        threats, attacks: that were measured. Of several attacks the first is shown beside the worst of all.
+    """
+    robust = [
+        name
+        for threat in threats
+        for name in [f"{threat}/{attacks[0]}/robust_accuracy", f"{threat}/robust_accuracy"][len(attacks) == 1 :]
+    ]
+    calibration = ["ece", *(f"{threat}/ece" for threat in threats), "ece_after_temperature"]
+    return ["accuracy", *robust, *calibration, *_NOISE_FIGURES, *RUN_FIGURES]
+
+
+def _rows(study: Study, variant: str, arm: str) -> list[_Row]:
+    cells = tuple(cell for cell in study.cells if cell.variant == variant and cell.arm == arm)
+    finished = tuple(cell for cell in cells if is_finished(cell))
+    several = len(cells[0].weights) > 1
+    rows = []
+    for weights in cells[0].weights:
+        name = f"{arm} ({weights})" if several and weights != "student" else arm
+        folders = [str(cell.evaluation_folder(weights)) for cell in finished]
+        found = replace(read_arm(folders), name=name) if folders else None
+        rows.append(_Row(name, weights, cells, finished, found))
+    return rows
+
+
+def _values(row: _Row, name: str) -> list[float]:
+    """A figure of every finished cell; empty where not all of them have it."""
+    if row.arm is None:
+        return []
+    if name in RUN_FIGURES:
+        found = [RUN_FIGURES[name](member) for member in row.arm.members]
+    else:
+        entries = [member.records.summary["figures"].get(name) for member in row.arm.members]
+        found = [None if entry is None else float(entry["value"]) for entry in entries]
+    values = [value for value in found if value is not None]
+    return values if len(values) == len(found) else []
+
+
+def _described(values: list[float]) -> dict[str, Any]:
+    return {"values": values, "mean": fmean(values), "spread": stdev(values) if len(values) > 1 else None}
+
+
+def _tests(study: Study, rows: list[_Row], names: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Row and figure to its difference from the baseline's first row, corrected; and rows that cannot be compared."""
+    base = next((row.arm for row in rows if row.cells[0].arm == study.baseline), None)
+    others = [row for row in rows if row.arm is not None and row.arm is not base]
+    if base is None:
+        return {}, {}
+    # So fine that the smallest p-value survives the correction.
+    resamples = max(RESAMPLES, 100 * len(others) * len(names))
+    found: dict[tuple[str, str], Delta] = {}
+    refused: dict[str, str] = {}
+    for row in others:
+        assert row.arm is not None
+        try:
+            check_same_conditions(row.arm.members[0], base.members[0])
+        except RecordsError as error:
+            refused[row.name] = str(error)
+            continue
+        for name in names:
+            delta = _delta(name, row.arm, base, resamples)
+            if delta is not None:
+                found[row.name, name] = delta
+    adjusted = holm([_p_value(delta) for delta in found.values()])
+    result: dict[str, dict[str, Any]] = {}
+    for ((row_name, name), delta), p_value in zip(found.items(), adjusted, strict=True):
+        verdict = verdict_of(name, delta.interval, p_value)
+        whole = replace(delta, adjusted_p_value=p_value, verdict=verdict)
+        result.setdefault(row_name, {})[name] = whole.as_dict()
+    return result, refused
+
+
+def _delta(name: str, candidate: Arm, current: Arm, resamples: int) -> Delta | None:
+    if name.rpartition("/")[2] in ("ece", "ece_after_temperature"):
+        return calibration_delta(name, candidate, current, seed=0, resamples=resamples)
+    return per_image_delta(name, candidate, current, seed=0)
+
+
+def _p_value(delta: Delta) -> float:
+    assert delta.p_value is not None
+    return delta.p_value
+
+
+def _unfinished(cell: Cell) -> dict[str, Any]:
+    outcome = outcome_of(cell)
+    return {
+        "name": cell.name,
+        "variant": cell.variant,
+        "arm": cell.arm,
+        "seed": cell.seed,
+        "log": str(cell.folder / LOG_FILE),
+        "error": None if outcome is None else outcome.error,
+    }

@@ -1,0 +1,181 @@
+"""The table of a study: for a terminal, as Markdown, and as CSV. Everything is read from what study.json holds."""
+
+import csv
+import io
+from typing import Any
+
+from adsr_hf.study.results import RUN_FIGURES
+from adsr_hf.tables import as_markdown, as_text
+
+Record = dict[str, Any]
+Rows = list[list[str]]
+
+_MISSING = "–"
+_MARKS = {"better": " ▲", "worse": " ▼", "no evidence": ""}
+_NAMES = {
+    "accuracy": "clean accuracy",
+    "ece": "ECE",
+    "ece_after_temperature": "ECE, one temperature",
+    "noise/accuracy": "accuracy under noise",
+    "noise/flip_rate": "flip rate under noise",
+    "noise/output_stability": "output stability",
+    "best_robust_accuracy": "best validation robust",
+    "last_robust_accuracy": "last validation robust",
+    "best_to_last_gap": "best − last",
+    "training_images_per_second": "train images/s",
+}
+
+
+def label(name: str, variant: Record) -> str:
+    """What a figure is called over a column; the threat is named only where there are several."""
+    if name in _NAMES:
+        return _NAMES[name]
+    threat = next(threat for threat in variant["threats"] if name.startswith(f"{threat}/"))
+    attack, _, figure = name.removeprefix(f"{threat}/").rpartition("/")
+    against = f", {threat}" if len(variant["threats"]) > 1 else ""
+    if figure == "ece":
+        return f"ECE under attack{against}"
+    worst = not attack and len(variant["attacks"]) > 1
+    return f"robust, {'worst of all' if worst else _first_attack(variant)}{against}"
+
+
+def _first_attack(variant: Record) -> str:
+    first = variant["attacks"][0]
+    return f"{first['name'].upper()}-{first['num_steps']}" if first["name"] == "pgd" else str(first["name"])
+
+
+def number(name: str, value: float) -> str:
+    """A figure's value, in percent where it is a share."""
+    return f"{value:.0f}" if name == "training_images_per_second" else f"{100 * value:.1f}"
+
+
+def table(variant: Record) -> Rows:
+    """A heading, then an arm a row: mean ± standard deviation over seeds, and marks where the baseline differs."""
+    rows = [["arm", "seeds", *(label(name, variant) for name in variant["figures"])]]
+    for row in variant["rows"]:
+        done, all_of_them = len(row["seeds"]), len(row["seeds"]) + len(row["unfinished_seeds"])
+        seeds = str(done) if done == all_of_them else f"{done} of {all_of_them}"
+        rows.append([row["name"], seeds, *(_cell(row, name) for name in variant["figures"])])
+    return rows
+
+
+def _cell(row: Record, name: str) -> str:
+    figure = row["figures"].get(name)
+    if figure is None:
+        return _MISSING
+    spread = "" if figure["spread"] is None else f" ± {number(name, figure['spread'])}"
+    tested = row["against_baseline"].get(name)
+    return f"{number(name, figure['mean'])}{spread}{_MARKS[tested['verdict']] if tested else ''}"
+
+
+def differences(variant: Record) -> Rows:
+    """A heading, then a row for each test against the baseline."""
+    rows = [["arm", "figure", "change", "95% interval", "p (Holm)", "verdict"]]
+    for row in variant["rows"]:
+        if row["not_compared"]:
+            rows.append([row["name"], *[_MISSING] * 4, f"not compared: {row['not_compared']}"])
+        for name in variant["figures"]:
+            tested = row["against_baseline"].get(name)
+            if tested is None:
+                continue
+            low, high = map(_signed, tested["interval"])
+            change, p_value = _signed(tested["delta"]), f"{tested['adjusted_p_value']:.2g}"
+            rows.append([row["name"], label(name, variant), change, f"[{low}, {high}]", p_value, tested["verdict"]])
+    return rows
+
+
+def _signed(share: float) -> str:
+    """In points; a zero has no minus."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
+
+
+def as_terminal(record: Record) -> str:
+    """The tables for a terminal."""
+    parts = []
+    for variant in record["variants"]:
+        images = f"{variant['images']} test images, percent, mean ± standard deviation over seeds"
+        parts.append("\n".join([f"{variant['name']}: {images}" if variant["name"] else images, ""]))
+        parts[-1] += "\n" + as_text(table(variant))
+    if record["baseline"]:
+        parts.append(
+            f"▲ better, ▼ worse than {record['baseline']} beyond chance (Holm-corrected); no mark: no evidence"
+        )
+    return "\n\n".join(parts + _unfinished(record))
+
+
+def as_document(record: Record) -> str:
+    """The tables as a Markdown file that says what was planned, what was measured, on what, and by which command."""
+    parts = [f"# {record['title']}"]
+    if record["plan"]:
+        parts += ["## Plan, written before any result was seen", record["plan"]]
+    parts.append(
+        f"Regenerate: `adsr study {record['file']}`. Measured on {record['machine']}.\n"
+        f"Percent, mean ± standard deviation over the seeds {', '.join(map(str, record['seeds']))}. Best, last and "
+        "their gap: robust accuracy on validation images while training."
+    )
+    for variant in record["variants"]:
+        parts += _variant_document(variant, record["baseline"])
+    return "\n\n".join(parts + _unfinished(record)) + "\n"
+
+
+def _variant_document(variant: Record, baseline: str | None) -> list[str]:
+    parts = [f"## {variant['name']}" if variant["name"] else "## Results"]
+    if not variant["figures"]:
+        return [*parts, "No cell has finished."]
+    parts += [measured_words(variant), as_markdown(table(variant))]
+    tests = differences(variant)
+    if baseline is None or len(tests) == 1:
+        return parts
+    count = sum(len(row["against_baseline"]) for row in variant["rows"])
+    return [
+        *parts,
+        f"▲ better, ▼ worse than {baseline}: the paired interval excludes 0 and p < 0.05 after Holm's correction over "
+        f"the {count} tests of this table; no mark means no evidence.",
+        f"### Against {baseline}, in points",
+        as_markdown(tests),
+    ]
+
+
+def measured_words(variant: Record) -> str:
+    """What stood against what."""
+    attacks = [
+        one["name"] + (f" ({one['num_steps']} steps × {one['restarts']})" if "num_steps" in one else "")
+        for one in variant["attacks"]
+    ]
+    against = f"; {', '.join(attacks)} against {', '.join(variant['threats'])}" if variant["threats"] else ""
+    return f"{variant['images']} test images{against}."
+
+
+def _unfinished(record: Record) -> list[str]:
+    if not record["unfinished"]:
+        return []
+    lines = [
+        f"- {one['name']}: {one['error'] or 'not run to its end'}" + (f" ({one['log']})" if one["error"] else "")
+        for one in record["unfinished"]
+    ]
+    return ["Not in the tables:\n\n" + "\n".join(lines)]
+
+
+def as_csv(record: Record) -> str:
+    """The tables of all variants as CSV, unrounded: shares in [0, 1], empty where nothing was measured."""
+    names = list(dict.fromkeys(name for variant in record["variants"] for name in variant["figures"]))
+    tested = [name for name in names if name not in RUN_FIGURES]
+    head = ["variant", "arm", "weights", "seeds", "unfinished_seeds"]
+    head += [f"{name} {what}" for name in names for what in ("mean", "spread")]
+    head += [f"{name} {what}" for name in tested for what in ("change", "low", "high", "p_holm", "verdict")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    for variant in record["variants"]:
+        for row in variant["rows"]:
+            seeds = (" ".join(map(str, row[key])) for key in ("seeds", "unfinished_seeds"))
+            figures = [row["figures"].get(name, {}).get(what) for name in names for what in ("mean", "spread")]
+            tests = [value for name in tested for value in _tested(row["against_baseline"].get(name))]
+            writer.writerow([variant["name"], row["name"], row["weights"], *seeds, *figures, *tests])
+    return text.getvalue()
+
+
+def _tested(entry: Record | None) -> list[Any]:
+    if entry is None:
+        return [None] * 5
+    return [entry["delta"], *entry["interval"], entry["adjusted_p_value"], entry["verdict"]]

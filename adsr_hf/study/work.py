@@ -1,0 +1,93 @@
+"""What is done in one cell: train, or go on training, then measure."""
+
+import gc
+import shutil
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+from adsr_hf.checkpoints import CheckpointError, find_checkpoint
+from adsr_hf.data import DataArguments
+from adsr_hf.evaluation.checkpoint import evaluate_checkpoint, recorded_data
+from adsr_hf.flags import parse_flags
+from adsr_hf.processes import process_state
+from adsr_hf.recipes import Recipe, recipe_from_settings
+from adsr_hf.run import train_recipe
+from adsr_hf.study.arguments import StudyEvaluation
+from adsr_hf.study.cells import CELL_FILE, LOG_FILE, Cell, finish, mark_trained, read_state
+
+
+def run_cell(folder: Path, *, threads: int | None) -> bool:
+    """Do what is left of the cell that ``folder`` holds, and write down how it ended; errors become its outcome.
+
+    Args:
+        folder: begun with :func:`adsr_hf.study.cells.begin`.
+        threads: CPU threads to compute with; None leaves them as they are.
+
+    Returns:
+        whether it finished without an error.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, with a checkpoint where training had begun.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    cell = Cell.read(folder)
+    started = time.perf_counter()
+    try:
+        recipe = recipe_from_settings({"disable_tqdm": True} | dict(cell.settings) | {"output_dir": str(folder)})
+        if not read_state(folder)["trained"]:
+            _train(cell, recipe)
+        _measure(cell)
+    except Exception as error:
+        traceback.print_exc()
+        finish(cell, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
+        return False
+    if recipe.config.process_index == 0:
+        finish(cell, error=None, seconds=time.perf_counter() - started)
+    return True
+
+
+def _train(cell: Cell, recipe: Recipe) -> None:
+    first = recipe.config.process_index == 0
+    if _has_checkpoint(cell):
+        recipe.config.resume_from_checkpoint = "true"
+    elif first:
+        _clear(cell.folder)
+    process_state().wait_for_everyone()
+    train_recipe(recipe.config, recipe.data, recipe.model)
+    # Trainer and its callbacks refer to each other; the next cell needs the memory.
+    gc.collect()
+    if first:
+        mark_trained(cell.folder)
+
+
+def _has_checkpoint(cell: Cell) -> bool:
+    try:
+        return find_checkpoint(cell.folder, True) is not None
+    except CheckpointError as error:
+        print(f"nothing to go on from, so training starts anew: {error}", flush=True)
+        return False
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an attempt left that cannot be continued."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in (CELL_FILE, LOG_FILE):
+            path.unlink()
+
+
+def _measure(cell: Cell) -> None:
+    (arguments,) = parse_flags((StudyEvaluation,), cell.evaluation, [], where="the study's evaluation")
+    own = {} if arguments.max_eval_images is None else {"max_eval_images": arguments.max_eval_images}
+    (data,) = parse_flags((DataArguments,), recorded_data(str(cell.folder)) | own, [], where=f"{cell.folder}/run.json")
+    for weights in cell.weights:
+        evaluate_checkpoint(str(cell.folder), data, arguments, weights=weights, announce=_say, show_progress=False)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
