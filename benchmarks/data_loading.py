@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from adsr_hf.data import ImageClassificationDataset
-from adsr_hf.data.augmentation import CropAndFlip
+from adsr_hf.data.augmentation import Augmentation
 from adsr_hf.data.stores import MemoryStore
 from benchmarks.measure import Report, Target, argument_parser, interleaved, paired_ratio, run
 from benchmarks.training import DIGITS, SMOKE, Workload, make_images, make_model, make_space, make_trainer, whole_step
@@ -83,7 +83,7 @@ def make_dataset(workload: Workload, batches: int, seed: int) -> ImageClassifica
         labels,
         pixel_space=make_space(workload),
         class_names=[str(number) for number in range(workload.classes)],
-        augmentation=CropAndFlip(padding=workload.image_size // 8),
+        augmentation=Augmentation(padding=workload.image_size // 8),
         seed=seed,
     )
 

@@ -7,15 +7,17 @@ from adsr_hf.data.arguments import DataArguments
 
 if TYPE_CHECKING:
     from adsr_hf.data.dataset import ImageClassificationDataset
+    from adsr_hf.data.extra import MixedDataset
     from adsr_hf.data.loading import ImageData, load_image_data
 
 _HOMES = {
     "ImageClassificationDataset": "adsr_hf.data.dataset",
     "ImageData": "adsr_hf.data.loading",
+    "MixedDataset": "adsr_hf.data.extra",
     "load_image_data": "adsr_hf.data.loading",
 }
 
-__all__ = ["DataArguments", "ImageClassificationDataset", "ImageData", "load_image_data"]
+__all__ = ["DataArguments", "ImageClassificationDataset", "ImageData", "MixedDataset", "load_image_data"]
 
 
 def __getattr__(name: str) -> Any:

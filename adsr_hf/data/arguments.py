@@ -1,11 +1,22 @@
 """Which images a run reads, and how they become its splits: the fields of a recipe that concern data."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from adsr_hf.field_checks import at_least, in_range, one_of
 
 DIGITS = "digits"
 
 # The range of numpy's legacy seeds, whose streams are the ones that stay the same from release to release.
 _MAX_SEED = 2**32 - 1
+
+# The scale of RandAugment's magnitudes (Cubuk et al. 2020).
+_MAX_MAGNITUDE = 30
+
+_EXTRA_LABELS = ("own", "pseudo")
+_MIN_FRACTION = 0.001
+# Splits of this name are held out wherever they exist.
+_HELD_OUT_SPLITS = {"validation", "valid", "val", "dev", "test"}
 
 
 @dataclass
@@ -81,6 +92,51 @@ class DataArguments:
             "digits and text."
         },
     )
+    policy_operations: int = field(
+        default=0,
+        metadata={
+            "help": "Train augmentation: this many random operations on each image after crop and flip (N of "
+            "RandAugment, Cubuk et al., 2020, arXiv 1909.13719); 0 = off, 2 is usual. For long runs of vision "
+            "transformers; short fine-tuning does better without."
+        },
+    )
+    policy_magnitude: float = field(
+        default=9.0,
+        metadata={"help": "Strength of policy_operations in [0, 30] (M of RandAugment); 0 = none. 9 is usual."},
+    )
+    extra_dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Second data set for training alone, such as generated images (Gowal et al. 2021, arXiv "
+            "2110.09468): named like dataset, or a folder of unsorted images with extra_labels=pseudo. An epoch stays "
+            "one pass over dataset. Make sure that it holds no image of the test split."
+        },
+    )
+    extra_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a Hub data set that is extra_dataset."}
+    )
+    extra_split: str = field(default="train", metadata={"help": "Split of extra_dataset to use."})
+    extra_fraction: float = field(
+        default=0.7,
+        metadata={
+            "help": "Share of extra images in each batch, in [0.001, 0.999]. 0.7 for a million generated images "
+            "(Rebuffi et al. 2021, arXiv 2103.01946, section 5)."
+        },
+    )
+    extra_labels: Literal["own", "pseudo"] = field(
+        default="own",
+        metadata={
+            "help": "Where labels of extra images come from: 'own' (extra_dataset's, which must be among those of "
+            "dataset) or 'pseudo' (what extra_pseudo_labeler says)."
+        },
+    )
+    extra_pseudo_labeler: str | None = field(
+        default=None,
+        metadata={
+            "help": "With extra_labels=pseudo: a classifier with the label names of dataset, as a Hub name or a "
+            "folder; the more accurate the better, robust or not."
+        },
+    )
     max_train_images: int | None = field(
         default=None,
         metadata={"help": "Keep this many train images, drawn class by class: for smoke runs. Left out: all."},
@@ -108,6 +164,8 @@ class DataArguments:
         self._check_columns()
         self._check_splits()
         self._check_numbers()
+        self._check_policy()
+        self._check_extra()
 
     def _check_columns(self) -> None:
         for name in ("image_column", "label_column"):
@@ -151,4 +209,51 @@ class DataArguments:
         if not self.cache_gigabytes >= 0:
             raise ValueError(
                 f"cache_gigabytes={self.cache_gigabytes} must be at least 0; 0 decodes images at each access"
+            )
+
+    def _check_policy(self) -> None:
+        at_least("policy_operations", self.policy_operations, 0, fix="2 is usual, 0 turns the policy off")
+        in_range(
+            "policy_magnitude", self.policy_magnitude, low=0, high=_MAX_MAGNITUDE, fix="9 is usual, 0 changes nothing"
+        )
+
+    def _check_extra(self) -> None:
+        if self.extra_dataset is None:
+            given = [
+                item.name
+                for item in fields(self)
+                if item.name.startswith("extra_") and getattr(self, item.name) != item.default
+            ]
+            if given:
+                raise ValueError(
+                    f"{given[0]}={getattr(self, given[0])!r} is about extra images, but extra_dataset is not given; "
+                    "name it, or leave the field out"
+                )
+            return
+        for name in ("extra_dataset", "extra_config", "extra_split", "extra_pseudo_labeler"):
+            if getattr(self, name) == "":
+                raise ValueError(f"{name}='' must be a name; leave it out for the default")
+        in_range(
+            "extra_fraction",
+            self.extra_fraction,
+            low=_MIN_FRACTION,
+            high=1 - _MIN_FRACTION,
+            fix="it is the share of extra images in each batch, such as 0.7; without extra_dataset there are none",
+        )
+        one_of("extra_labels", self.extra_labels, _EXTRA_LABELS)
+        if (self.extra_labels == "pseudo") != (self.extra_pseudo_labeler is not None):
+            raise ValueError(
+                f"extra_labels={self.extra_labels!r} and extra_pseudo_labeler={self.extra_pseudo_labeler!r} do not go "
+                "together: 'pseudo' needs a classifier there, and 'own' needs none"
+            )
+        self._check_extra_is_another()
+
+    def _check_extra_is_another(self) -> None:
+        used = {self.train_split, self.validation_split, self.test_split} | _HELD_OUT_SPLITS
+        same = (self.extra_dataset, self.extra_config) == (self.dataset, self.dataset_config)
+        if same and self.extra_split in used:
+            raise ValueError(
+                f"extra_dataset={self.extra_dataset!r} with extra_split={self.extra_split!r} is what dataset trains "
+                "or measures on already, and no held-out image may be trained on; name another data set, or a split "
+                "of its own, such as 'extra' or 'unlabeled'"
             )

@@ -1,7 +1,4 @@
-"""Random crop and flip whose randomness is a function of (seed, epoch, index) alone.
-
-Nothing is drawn from a generator, so that a resumed run repeats it, in any batch, order, worker or process.
-"""
+"""Train augmentation whose randomness is a function of (seed, epoch, index) alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +8,77 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_WORD = 2**64 - 1
-_DRAW_BITS = np.uint64(24)
-_DRAW_MASK = np.uint64(2**24 - 1)
+from adsr_hf.data.policy import apply_policy
+from adsr_hf.data.random_bits import pick, random_bits
 
 
 @dataclass(frozen=True)
-class CropAndFlip:
+class Augmentation:
     """Which augmentation is on.
 
     Args:
         padding: black pixels around the image before a crop to its old size; 0 = no crop.
         horizontal_flip: mirror half of the images.
+        policy_operations: random operations on each image, after crop and flip; 0 = none.
+        policy_magnitude: their strength, in [0, 30]; 0 = none.
     """
 
     padding: int = 4
     horizontal_flip: bool = True
+    policy_operations: int = 0
+    policy_magnitude: float = 9.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is done to an image."""
+        return self.padding > 0 or self.horizontal_flip or (self.policy_operations > 0 and self.policy_magnitude > 0)
+
+
+def augment(
+    images: Tensor,
+    indices: Sequence[int] | Tensor | np.ndarray,
+    augmentation: Augmentation,
+    *,
+    seed: int,
+    epoch: int | np.ndarray,
+) -> Tensor:
+    """Crop and flip, then the policy's operations.
+
+    Args:
+        images: (B, 3, H, W), uint8.
+        indices: (B,) place of each image in its data set.
+        seed: any integer.
+        epoch: any integer, or one for each image, (B,) int64.
+
+    Returns:
+        (B, 3, H, W), uint8.
+    """
+    images = crop_and_flip(
+        images,
+        indices,
+        padding=augmentation.padding,
+        flip=augmentation.horizontal_flip,
+        seed=seed,
+        epoch=epoch,
+    )
+    return apply_policy(
+        images,
+        indices,
+        operations=augmentation.policy_operations,
+        magnitude=augmentation.policy_magnitude,
+        seed=seed,
+        epoch=epoch,
+    )
 
 
 def crop_and_flip(
-    images: Tensor, indices: Sequence[int] | Tensor, *, padding: int, flip: bool, seed: int, epoch: int
+    images: Tensor,
+    indices: Sequence[int] | Tensor | np.ndarray,
+    *,
+    padding: int,
+    flip: bool,
+    seed: int,
+    epoch: int | np.ndarray,
 ) -> Tensor:
     """Shift each image by up to ``padding`` pixels, black coming in, and mirror half of them.
 
@@ -38,18 +86,15 @@ def crop_and_flip(
 
     Args:
         images: (B, C, H, W), uint8.
-        indices: (B,) place of each image in its data set.
-        seed, epoch: any integers.
+        indices, seed, epoch: see :func:`augment`.
 
     Returns:
         (B, C, H, W), uint8.
     """
-    bits = _hash(seed, epoch, np.asarray(indices, dtype=np.int64))
+    bits = random_bits(seed, epoch, np.asarray(indices, dtype=np.int64))
     if padding > 0:
-        places = np.uint64(2 * padding + 1)
-        top = ((bits & _DRAW_MASK) * places) >> _DRAW_BITS
-        left = (((bits >> _DRAW_BITS) & _DRAW_MASK) * places) >> _DRAW_BITS
-        images = _crop(images, top.astype(np.int64), left.astype(np.int64), padding)
+        top, left = (pick(bits, 2 * padding + 1, shift=shift) for shift in (0, 24))
+        images = _crop(images, top, left, padding)
     if flip:
         mirrored = torch.from_numpy((bits >> np.uint64(63)).astype(bool))
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
@@ -62,19 +107,3 @@ def _crop(images: Tensor, top: np.ndarray, left: np.ndarray, padding: int) -> Te
     # A view of every possible crop, of which indexing copies one for each image: half the time of torch's gather.
     crops = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     return torch.from_numpy(crops[np.arange(len(images)), :, top, left])
-
-
-def _hash(seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
-    """64 random bits for each index, (B,) uint64: SplitMix64's finaliser over the three numbers in turn."""
-    state = np.zeros(len(indices), dtype=np.uint64)
-    for number in (np.uint64(seed & _WORD), np.uint64(epoch & _WORD), indices.astype(np.uint64)):
-        state = _mix(state ^ number)
-    return state
-
-
-def _mix(words: np.ndarray) -> np.ndarray:
-    """Steele, Lea & Flood, *Fast Splittable Pseudorandom Number Generators* (OOPSLA 2014), with its increment."""
-    words = words + np.uint64(0x9E3779B97F4A7C15)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))

@@ -18,8 +18,17 @@ def find_columns(dataset: Dataset, arguments: DataArguments) -> tuple[str, str]:
     Raises:
         ValueError: when a column that was asked for is missing, none fits, or several do.
     """
-    image = _find(dataset, arguments, "image_column", Image, _IMAGE_NAMES)
+    image = find_image_column(dataset, arguments)
     return image, _find(dataset, arguments, "label_column", ClassLabel, _LABEL_NAMES)
+
+
+def find_image_column(dataset: Dataset, arguments: DataArguments) -> str:
+    """Name of the image column, of a table that may have no labels.
+
+    Raises:
+        ValueError: as :func:`find_columns` does.
+    """
+    return _find(dataset, arguments, "image_column", Image, _IMAGE_NAMES)
 
 
 def _find(

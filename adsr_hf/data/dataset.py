@@ -5,11 +5,12 @@ import json
 from collections.abc import Sequence
 from typing import TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from adsr_hf.attacks.pixels import PixelSpace
-from adsr_hf.data.augmentation import CropAndFlip, crop_and_flip
+from adsr_hf.data.augmentation import Augmentation, augment
 from adsr_hf.data.stores import ImageStore, Indices
 
 
@@ -42,7 +43,7 @@ class ImageClassificationDataset(torch.utils.data.Dataset[Example]):
         *,
         pixel_space: PixelSpace,
         class_names: Sequence[str],
-        augmentation: CropAndFlip | None = None,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
         self.store = store
@@ -87,16 +88,18 @@ class ImageClassificationDataset(torch.utils.data.Dataset[Example]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         """Examples of a batch, made in one go; DataLoader prefers this to one call an image."""
+        return self.examples(indices, epoch=self.epoch)
+
+    def examples(self, indices: Sequence[int] | np.ndarray, *, epoch: int | np.ndarray) -> list[Example]:
+        """Examples as another epoch augments them.
+
+        Args:
+            indices: (B,), in [0, N).
+            epoch: one for all, or one for each image, (B,) int64.
+        """
         images = self.store.fetch(indices)
         if self.augmentation is not None:
-            images = crop_and_flip(
-                images,
-                indices,
-                padding=self.augmentation.padding,
-                flip=self.augmentation.horizontal_flip,
-                seed=self.seed,
-                epoch=self.epoch,
-            )
+            images = augment(images, indices, self.augmentation, seed=self.seed, epoch=epoch)
         values = self.pixel_space.to_pixel_values(images.float().div_(255))
         labels = self.labels[torch.as_tensor(indices, dtype=torch.int64)].tolist()
         return [

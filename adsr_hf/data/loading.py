@@ -6,9 +6,11 @@ from typing import Any
 
 from adsr_hf.attacks.pixels import PixelSpace
 from adsr_hf.data.arguments import DataArguments
-from adsr_hf.data.augmentation import CropAndFlip
+from adsr_hf.data.augmentation import Augmentation
 from adsr_hf.data.columns import check_classes
 from adsr_hf.data.dataset import ImageClassificationDataset
+from adsr_hf.data.extra import MixedDataset
+from adsr_hf.data.extra_source import ExtraImages, load_extra
 from adsr_hf.data.images import ConversionCounts
 from adsr_hf.data.preparation import PreparedSplit, check_same_size, prepare_split
 from adsr_hf.data.sources import load_splits
@@ -19,14 +21,14 @@ class ImageData:
     """The data sets of a run.
 
     Attributes:
-        train: augmented as the arguments say.
+        train: augmented as the arguments say, and mixed with extra images if there are any.
         validation, test: not augmented; None = there is none.
         class_names: name of each class index.
         summary: sizes, classes, conversions and skipped images, in one line.
         notes: what was decided on the way, and each skipped image, one sentence each.
     """
 
-    train: ImageClassificationDataset
+    train: ImageClassificationDataset | MixedDataset
     validation: ImageClassificationDataset | None
     test: ImageClassificationDataset | None
     class_names: list[str]
@@ -39,7 +41,7 @@ def load_image_data(arguments: DataArguments, processor: Any, *, seed: int, show
 
     Args:
         processor: a Hugging Face image processor, which is followed as it is.
-        seed: key of the train augmentation, together with epoch and index.
+        seed: key of the train augmentation, and of the order of mixed images, together with epoch and index.
 
     Raises:
         ValueError: for data that cannot be learned from, or a processor that attacks cannot be used with.
@@ -67,33 +69,45 @@ def load_image_data(arguments: DataArguments, processor: Any, *, seed: int, show
         if split.skipped:
             check_classes(split.labels.numpy(), splits.class_names, name)
     pixel_space = PixelSpace.from_processor(processor)
-    augmented = arguments.crop_padding > 0 or arguments.horizontal_flip
-    augmentation = CropAndFlip(arguments.crop_padding, arguments.horizontal_flip) if augmented else None
+    augmentation = Augmentation(
+        arguments.crop_padding, arguments.horizontal_flip, arguments.policy_operations, arguments.policy_magnitude
+    )
     datasets = {
         name: ImageClassificationDataset(
             split.store,
             split.labels,
             pixel_space=pixel_space,
             class_names=splits.class_names,
-            augmentation=augmentation if name == "train" else None,
+            augmentation=augmentation if name == "train" and augmentation.is_on else None,
             seed=seed,
         )
         for name, split in prepared.items()
     }
+    train: ImageClassificationDataset | MixedDataset = datasets["train"]
+    notes = splits.notes + [f"skipped: {reason}" for split in prepared.values() for reason in split.skipped]
+    extra: ExtraImages | None = None
+    if arguments.extra_dataset is not None:
+        extra = load_extra(arguments, processor, datasets["train"], show_progress=show_progress)
+        train = MixedDataset(datasets["train"], extra.dataset, fraction=arguments.extra_fraction, seed=seed)
+        notes += extra.notes
     return ImageData(
-        train=datasets["train"],
+        train=train,
         validation=datasets.get("validation"),
         test=datasets.get("test"),
         class_names=splits.class_names,
-        summary=_summary(arguments, prepared, len(splits.class_names)),
-        notes=splits.notes + [f"skipped: {reason}" for split in prepared.values() for reason in split.skipped],
+        summary=_summary(arguments, prepared, len(splits.class_names), extra),
+        notes=notes,
     )
 
 
-def _summary(arguments: DataArguments, prepared: dict[str, PreparedSplit], num_classes: int) -> str:
+def _summary(
+    arguments: DataArguments, prepared: dict[str, PreparedSplit], num_classes: int, extra: ExtraImages | None
+) -> str:
     sizes = " / ".join(f"{len(split.store):,} {name}" for name, split in prepared.items())
     _, height, width = prepared["train"].store.image_shape
     parts = [f"{Path(arguments.dataset).name}: {sizes} images, {num_classes} classes, {width}×{height} px"]
+    if extra is not None:
+        parts.append(extra.summary)
     counts = ConversionCounts()
     for split in prepared.values():
         counts.update(split.counts)

@@ -23,12 +23,14 @@ class PreparedSplit:
     Attributes:
         store: the pixels.
         labels: (N,) int64 class indices.
+        rows: (N,) int64, the row of each image in its table.
         counts: how many images of which kind were met.
         skipped: what was wrong with each image that was left out.
     """
 
     store: ImageStore
     labels: Tensor
+    rows: Tensor
     counts: ConversionCounts
     skipped: list[str]
 
@@ -94,7 +96,8 @@ def prepare_split(
         store = LazyStore(
             dataset, image_column, processor, rows=rows, image_shape=first_shape, digest=digest.hexdigest()
         )
-    return PreparedSplit(store, torch.tensor(dataset[label_column][:])[torch.from_numpy(rows)], counts, skipped)
+    kept_rows = torch.from_numpy(rows)
+    return PreparedSplit(store, torch.tensor(dataset[label_column][:])[kept_rows], kept_rows, counts, skipped)
 
 
 def check_same_size(shape: tuple[int, int, int], origin: str, other: tuple[int, int, int], other_origin: str) -> None:

@@ -54,7 +54,7 @@ def load_splits(arguments: DataArguments) -> ImageSplits:
         ImportError: for the digits without scikit-learn.
     """
     notes: list[str] = []
-    found = _open(arguments, notes)
+    found = open_dataset(arguments, notes)
     train_name, validation_name, test_name = choose_splits(list(found), arguments)
     used = {name: found[name] for name in (train_name, validation_name, test_name) if name is not None}
     for name, split in used.items():
@@ -85,7 +85,8 @@ def load_splits(arguments: DataArguments) -> ImageSplits:
         else:
             notes.append("validation: none, since validation_fraction=0; no model can be selected")
     tables = {
-        name: _tidy(split, name, labels[name], class_names, image_column, label_column) for name, split in used.items()
+        name: label_table(split, name, labels[name], class_names, image_column, label_column)
+        for name, split in used.items()
     }
     selected: dict[str, Dataset] = {}
     for role, (name, indices) in rows.items():
@@ -115,9 +116,17 @@ def _limit(
     return np.sort(indices[stratified_order(labels[indices], arguments.split_seed)[:limit]])
 
 
-def _tidy(
+def label_table(
     split: Dataset, name: str, labels: np.ndarray, class_names: list[str], image_column: str, label_column: str
 ) -> Dataset:
+    """The split's images, not decoded, with these labels and ``ORIGIN_COLUMN``.
+
+    Args:
+        labels: (N,) int64 class indices.
+
+    Raises:
+        ValueError: when the image column holds something else.
+    """
     table = split.select_columns([image_column])
     try:
         table = table.cast_column(image_column, Image(decode=False))
@@ -130,7 +139,13 @@ def _tidy(
     return table.add_column(ORIGIN_COLUMN, [f"{name}[{row}]" for row in range(len(split))])
 
 
-def _open(arguments: DataArguments, notes: list[str]) -> dict[str, Dataset]:
+def open_dataset(arguments: DataArguments, notes: list[str]) -> dict[str, Dataset]:
+    """Every split of a data set as it comes, by name; what was decided on the way is added to ``notes``.
+
+    Raises:
+        ValueError: for a name that leads nowhere, or a place without images.
+        ImportError: for the digits without scikit-learn.
+    """
     path = Path(arguments.dataset).expanduser()
     local = arguments.dataset == DIGITS or path.exists()
     if local and arguments.dataset_config is not None:
@@ -145,7 +160,7 @@ def _open(arguments: DataArguments, notes: list[str]) -> dict[str, Dataset]:
             raise ValueError(f"dataset={arguments.dataset!r} is a file, but not a Parquet file; give a folder instead")
         return _open_parquet({"train": [path]})
     if path.is_dir():
-        files = sorted(file for pattern in ("*.parquet", "*/*.parquet") for file in _visible(path.glob(pattern)))
+        files = sorted(file for pattern in ("*.parquet", "*/*.parquet") for file in visible(path.glob(pattern)))
         return _open_parquet(_parquet_splits(path, files)) if files else _open_folder(path, arguments, notes)
     return _open_hub(arguments)
 
@@ -198,7 +213,8 @@ def _count_rows(file: Path) -> int:
         raise ValueError(f"{file} cannot be read as Parquet ({error}); is it cut short? Fetch it again") from error
 
 
-def _visible(paths: Iterable[Path]) -> list[Path]:
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Those that are not hidden, in order."""
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
@@ -209,7 +225,7 @@ def _open_folder(root: Path, arguments: DataArguments, notes: list[str]) -> dict
     """
     folders = _folders(root)
     train = root / arguments.train_split
-    has_splits = train in folders and not any(_is_image(path) for path in _visible(train.iterdir()))
+    has_splits = train in folders and not any(is_image(path) for path in visible(train.iterdir()))
     roots = {path.name: path for path in folders} if has_splits else {arguments.train_split: root}
     roots = {name: roots[name] for name in choose_splits(list(roots), arguments) if name is not None}
     class_names = sorted({path.name for base in roots.values() for path in _folders(base)})
@@ -218,11 +234,11 @@ def _open_folder(root: Path, arguments: DataArguments, notes: list[str]) -> dict
     for name, base in roots.items():
         images: list[dict[str, str | None]] = []
         labels: list[int] = []
-        for path in _visible(file for file in base.rglob("*") if file.is_file()):
+        for path in visible(file for file in base.rglob("*") if file.is_file()):
             inner = path.relative_to(base).parts
             if any(part.startswith(".") for part in inner):
                 continue
-            if len(inner) < 2 or not _is_image(path):
+            if len(inner) < 2 or not is_image(path):
                 ignored += 1
                 continue
             images.append({"bytes": None, "path": str(path)})
@@ -240,10 +256,11 @@ def _open_folder(root: Path, arguments: DataArguments, notes: list[str]) -> dict
 
 
 def _folders(root: Path) -> list[Path]:
-    return [path for path in _visible(root.iterdir()) if path.is_dir()]
+    return [path for path in visible(root.iterdir()) if path.is_dir()]
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a path is a file that Pillow has a reader for, by its name."""
     kind = PillowImage.registered_extensions().get(path.suffix.lower())
     return kind in PillowImage.OPEN and path.is_file()
 

@@ -13,7 +13,7 @@ from adsr_hf.data.geometry import apply_geometry
 from adsr_hf.data.images import BrokenImageError, decode_image
 from adsr_hf.data.sources import ORIGIN_COLUMN
 
-Indices = Sequence[int] | Tensor
+Indices = Sequence[int] | Tensor | np.ndarray
 
 
 class ImageStore(Protocol):

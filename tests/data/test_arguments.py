@@ -6,6 +6,8 @@ from transformers import HfArgumentParser
 
 from adsr_hf.data import DataArguments
 
+EXTRA = {"extra_dataset": "owner/generated"}
+
 
 @pytest.mark.parametrize(
     ("changes", "words"),
@@ -28,6 +30,26 @@ from adsr_hf.data import DataArguments
         ({"max_eval_images": -5}, ["max_eval_images=-5", "leave it out"]),
         ({"cache_gigabytes": -1.0}, ["cache_gigabytes=-1.0", "at least 0"]),
         ({"cache_gigabytes": float("nan")}, ["cache_gigabytes=nan"]),
+        ({"policy_operations": -1}, ["policy_operations=-1", "at least 0"]),
+        ({"policy_operations": 1.5}, ["policy_operations=1.5", "whole number"]),
+        ({"policy_magnitude": 31}, ["policy_magnitude=31", "[0, 30]"]),
+        ({"policy_magnitude": float("nan")}, ["policy_magnitude=nan"]),
+        ({"extra_fraction": 0.5}, ["extra_fraction=0.5", "extra_dataset is not given"]),
+        ({"extra_labels": "pseudo"}, ["extra_labels='pseudo'", "extra_dataset is not given"]),
+        (EXTRA | {"extra_fraction": 0.0}, ["extra_fraction=0.0", "[0.001, 0.999]"]),
+        (EXTRA | {"extra_fraction": 1}, ["extra_fraction=1", "[0.001, 0.999]"]),
+        (EXTRA | {"extra_fraction": float("nan")}, ["extra_fraction=nan"]),
+        (EXTRA | {"extra_labels": "soft"}, ["extra_labels='soft'", "'own', 'pseudo'"]),
+        (EXTRA | {"extra_labels": "pseudo"}, ["extra_labels='pseudo'", "extra_pseudo_labeler=None"]),
+        (EXTRA | {"extra_pseudo_labeler": "a/b"}, ["extra_labels='own'", "extra_pseudo_labeler='a/b'"]),
+        (EXTRA | {"extra_split": ""}, ["extra_split=''"]),
+        ({"extra_dataset": "digits"}, ["extra_dataset='digits'", "extra_split='train'", "held-out"]),
+        ({"extra_dataset": "digits", "extra_split": "test"}, ["extra_split='test'", "held-out"]),
+        ({"extra_dataset": "digits", "extra_split": "val"}, ["extra_split='val'", "held-out"]),
+        (
+            {"extra_dataset": "digits", "extra_split": "b", "validation_split": "b"},
+            ["extra_split='b'", "name another data set"],
+        ),
     ],
 )
 def test_wrong_values_are_refused_with_field_value_and_range(changes: dict, words: list[str]) -> None:
@@ -42,6 +64,11 @@ def test_the_argument_parser_of_transformers_reads_them() -> None:
     assert parsed == DataArguments(
         dataset="a/b", validation_fraction=0.2, max_train_images=7, horizontal_flip=False, image_column="img"
     )
+
+
+def test_another_split_of_the_same_data_set_may_be_the_extra_one() -> None:
+    arguments = DataArguments(dataset="owner/svhn", extra_dataset="owner/svhn", extra_split="extra")
+    assert (arguments.extra_fraction, arguments.extra_labels) == (0.7, "own")
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -2,14 +2,16 @@ import copy
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 from transformers import DefaultDataCollator
 
 from adsr_hf.attacks.pixels import PixelSpace
-from adsr_hf.data.augmentation import CropAndFlip, crop_and_flip
+from adsr_hf.data.augmentation import Augmentation, crop_and_flip
 from adsr_hf.data.dataset import ImageClassificationDataset
+from adsr_hf.data.policy import apply_policy
 from adsr_hf.data.stores import MemoryStore
 
 SPACE = PixelSpace((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
@@ -23,7 +25,7 @@ def make(**changes: Any) -> ImageClassificationDataset:
         "labels": LABELS,
         "pixel_space": SPACE,
         "class_names": ["a", "b", "c"],
-        "augmentation": CropAndFlip(2, True),
+        "augmentation": Augmentation(2, True),
         "seed": 5,
     } | changes
     return ImageClassificationDataset(**settings)
@@ -56,6 +58,26 @@ def test_augmented_inputs_are_keyed_by_seed_epoch_and_index() -> None:
         assert example["labels"] == LABELS[index]
 
 
+def test_the_policy_comes_after_crop_and_flip() -> None:
+    dataset = make(augmentation=Augmentation(2, True, policy_operations=2, policy_magnitude=12.0))
+    dataset.set_epoch(3)
+    indices = [11, 0, 4]
+    keys = {"seed": 5, "epoch": 3}
+    pixels = crop_and_flip(IMAGES[indices], indices, padding=2, flip=True, **keys)
+    pixels = apply_policy(pixels, indices, operations=2, magnitude=12.0, **keys)
+    for example, value in zip(dataset.__getitems__(indices), pixels, strict=True):
+        assert torch.equal(example["pixel_values"], SPACE.to_pixel_values(value[None].float() / 255)[0])
+
+
+def test_examples_of_several_epochs_at_once_are_those_of_each() -> None:
+    dataset = make(augmentation=Augmentation(2, True, 2))
+    indices, epochs = np.array([4, 4, 7]), np.array([1, 2, 1])
+    found = dataset.examples(indices, epoch=epochs)
+    for index, epoch, example in zip(indices, epochs, found, strict=True):
+        dataset.set_epoch(int(epoch))
+        assert torch.equal(example["pixel_values"], dataset[int(index)]["pixel_values"])
+
+
 def test_indices_from_the_end_and_outside() -> None:
     dataset = make()
     assert torch.equal(dataset[-1]["pixel_values"], dataset[11]["pixel_values"])
@@ -72,8 +94,9 @@ def test_pixels_are_raw_and_in_the_unit_interval() -> None:
     torch.testing.assert_close(SPACE.recover(make(augmentation=None)[3]["pixel_values"][None]), dataset.pixels([3]))
 
 
-def test_two_workers_give_the_tensors_that_none_gives() -> None:
-    dataset = make()
+@pytest.mark.parametrize("operations", [0, 2])
+def test_two_workers_give_the_tensors_that_none_gives(operations: int) -> None:
+    dataset = make(augmentation=Augmentation(2, True, operations))
     for one, two in zip(batches(dataset), batches(dataset, num_workers=2), strict=True):
         assert torch.equal(one["pixel_values"], two["pixel_values"])
         assert torch.equal(one["labels"], two["labels"])
@@ -132,7 +155,7 @@ def test_the_fingerprint_is_of_images_labels_and_names_only() -> None:
         ({"labels": LABELS[:-1]}, r"labels of shape \(11,\) do not fit 12 images"),
         ({"class_names": ["a", "b"]}, r"labels from 0 to 2 must lie in \[0, 1\]"),
         ({"labels": [-1, *LABELS[1:]]}, r"labels from -1 to 2"),
-        ({"augmentation": CropAndFlip(8, True)}, r"crop_padding=8 must be below the image's side of 8 px"),
+        ({"augmentation": Augmentation(8, True)}, r"crop_padding=8 must be below the image's side of 8 px"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes: dict, text: str) -> None:
