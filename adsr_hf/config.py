@@ -6,8 +6,13 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from adsr_hf.attacks import PGD, ThreatModel
+from adsr_hf.attacks import PGD, AutoPGD, ThreatModel
 from adsr_hf.method_arguments import MethodArguments
+
+# Standard deviation of the start's noise in the papers of TRADES and MART.
+NEAR_START = 0.001
+# A single step is this many radii long (Wong et al. 2020, section 5).
+SINGLE_STEP = 1.25
 
 
 @dataclass(repr=False)
@@ -42,7 +47,7 @@ class ADSRConfig(MethodArguments, TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        self.check_method()
+        self.check_method(label_smoothing_factor=self._checked_smoothing())
         chooses_best = self.load_best_model_at_end or self.save_strategy == "best"
         if chooses_best and self.metric_for_best_model is None:
             # The published weights' figure, where it is measured.
@@ -57,18 +62,9 @@ class ADSRConfig(MethodArguments, TrainingArguments):
     def _check_training(self) -> None:
         if self.fp16 and (self.use_cpu or not torch.accelerator.is_available()):
             raise ValueError("fp16=True on a CPU would silently train in float32; use bf16=True, or a GPU")
-        if self.method == "adsr" and self.label_smoothing_factor != 0:
-            raise ValueError(
-                f"label_smoothing_factor={self.label_smoothing_factor} does not go with method='adsr', whose labels "
-                "the teacher softens; set it to 0, or train the baseline with method='pgd_at'"
-            )
-        if not 0 <= self.label_smoothing_factor < 1:
-            raise ValueError(f"label_smoothing_factor={self.label_smoothing_factor} must lie in [0, 1)")
-        if self.max_steps <= 0 and self.epsilon_ramp_epochs > self.num_train_epochs:
-            raise ValueError(
-                f"epsilon_ramp_epochs={self.epsilon_ramp_epochs:g} is longer than num_train_epochs="
-                f"{self.num_train_epochs:g}, so epsilon would never be reached; shorten the ramp"
-            )
+        self._check_lengths()
+        schedule = str(getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type))
+        self.check_learning_rate(schedule=schedule, warmup_steps=self.warmup_steps)
         if self.batch_eval_metrics:
             raise ValueError(
                 "batch_eval_metrics=True is not supported: robust figures are computed over the whole evaluation set; "
@@ -91,19 +87,65 @@ class ADSRConfig(MethodArguments, TrainingArguments):
                 "with respect to its input; set it to False"
             )
 
+    def _checked_smoothing(self) -> float:
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(f"label_smoothing_factor={self.label_smoothing_factor} must lie in [0, 1)")
+        return self.label_smoothing_factor
+
+    def _check_lengths(self) -> None:
+        """What is counted in epochs must fit into the run; the length of one in steps is known to Trainer alone."""
+        if self.max_steps > 0:
+            return
+        epochs = self.num_train_epochs
+        if self.epsilon_ramp_epochs > epochs:
+            raise ValueError(
+                f"epsilon_ramp_epochs={self.epsilon_ramp_epochs:g} is longer than num_train_epochs={epochs:g}, so "
+                "epsilon would never be reached; shorten the ramp"
+            )
+        if self.weight_perturbation != "none" and self.weight_perturbation_warmup_epochs >= epochs:
+            raise ValueError(
+                f"weight_perturbation_warmup_epochs={self.weight_perturbation_warmup_epochs:g} is as long as "
+                f"num_train_epochs={epochs:g}, so weights would never be perturbed; shorten the warm-up"
+            )
+        late = [epoch for epoch in self.attack_schedule or {} if float(epoch) >= epochs]
+        if late:
+            raise ValueError(
+                f"attack_schedule has an entry at epoch {late[0]}, but the run ends after num_train_epochs="
+                f"{epochs:g}; leave it out, or train longer"
+            )
+
     @property
     def threat(self) -> ThreatModel:
         """What the attacker may do, in training and in evaluation."""
         return ThreatModel(self.norm, float(self.epsilon))
 
-    def training_attack(self, scale: float = 1.0) -> PGD:
-        """The attack on training images, with radius and step size multiplied by ``scale`` in (0, 1]."""
-        return PGD(
-            ThreatModel(self.norm, scale * self.epsilon),
-            num_steps=self.attack_steps,
-            step_size=None if self.attack_step_size is None else scale * self.attack_step_size,
-            random_start=self.attack_random_start,
-        )
+    def attack_at(self, epoch: float, *, ramp: float = 1.0, num_steps: int | None = None) -> PGD | AutoPGD:
+        """The attack on training images at a point of the run.
+
+        Args:
+            epoch: epochs that have passed, which choose among the entries of ``attack_schedule``.
+            ramp: share of the radius, in (0, 1], which also scales a given step size.
+            num_steps: instead of the settings' own.
+        """
+        epsilon, steps = float(self.epsilon), self.attack_steps
+        schedule = self.attack_schedule
+        for begin, entry in schedule.items() if isinstance(schedule, dict) else ():
+            if epoch >= float(begin):
+                epsilon, steps = (
+                    entry.get("epsilon", float(self.epsilon)),
+                    entry.get("attack_steps", self.attack_steps),
+                )
+        threat = ThreatModel(self.norm, ramp * epsilon)
+        steps = num_steps or steps
+        starts: dict[str, Any] = {"random_start": self.attack_random_start, "restarts": self.attack_restarts}
+        if self.attack_random_start and self.objective in ("trades", "mart"):
+            starts["start_deviation"] = NEAR_START
+        if self.training_attack == "apgd":
+            return AutoPGD(threat, num_steps=steps, **starts)
+        step_size = None if self.attack_step_size is None else ramp * self.attack_step_size
+        if step_size is None and steps == 1:
+            step_size = SINGLE_STEP * threat.epsilon or None
+        return PGD(threat, num_steps=steps, step_size=step_size, **starts)
 
     @property
     def evaluation_attack(self) -> PGD:

@@ -47,12 +47,23 @@ def estimate_seconds(
 
     with torch.autocast(config.device.type, torch.bfloat16, enabled=bool(config.bf16)):
         per_attack_step, per_weight_step = _seconds(attack_step), _seconds(weight_step)
-    # A forward pass alone is about a third of a forward and backward one.
-    passes = (1 if config.keeps_teacher else 0) * per_weight_step / 3
-    training = per_weight_step + (config.attack_steps * per_attack_step if config.attacks else 0) + passes
+    training = _training_step(config, per_attack_step, per_weight_step)
     networks = 2 if config.keeps_teacher and config.evaluate_weights == "both" else 1
     evaluation = networks * (config.eval_attack_steps * config.eval_attack_restarts + 1) * per_attack_step
     return (training * training_images + evaluation * evaluated_images) / len(pixels)
+
+
+def _training_step(config: ADSRConfig, per_attack_step: float, per_weight_step: float) -> float:
+    """Seconds for one batch, with everything that the settings ask for beside the weights' own gradient."""
+    # A forward pass alone is about a third of a forward and backward one.
+    forward = per_weight_step / 3
+    compares = config.objective in ("trades", "mart")
+    weight_passes = (2 if compares else 1) * (1 if config.weight_perturbation == "none" else 2)
+    seconds = weight_passes * per_weight_step + (forward if config.rectifies else 0)
+    if config.attacks:
+        seconds += config.attack_restarts * config.attack_steps * per_attack_step
+        seconds += forward if config.objective == "trades" else 0
+    return seconds
 
 
 def in_words(seconds: float) -> str:

@@ -1,7 +1,48 @@
-"""Losses on soft targets. Pure functions of logits and targets."""
+"""Training losses on soft targets, by name. Pure functions of logits and targets: scalars, means over the batch.
 
+Every one takes targets of any source, one-hot, smoothed, rectified or mixed: (B, K) probabilities without a gradient.
+"""
+
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 from torch.nn import functional
+
+_COMPARING = ("trades", "mart")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One training loss.
+
+    Attributes:
+        name: ``"clean"``, ``"pgd_at"``, ``"trades"`` or ``"mart"``.
+        beta: weight of the divergence in the last two.
+    """
+
+    name: str
+    beta: float = 0.0
+
+    @property
+    def compares(self) -> bool:
+        """Whether the loss needs the outputs on clean images beside those on attacked ones."""
+        return self.name in _COMPARING
+
+    def loss(self, logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+        """The loss of one batch, a scalar.
+
+        Args:
+            logits: (B, K), float, of what is trained on; where the objective compares, (2B, K): clean, then attacked.
+            targets: (B, K), float probabilities.
+            labels: (B,), int64 class indices: MART's true classes.
+        """
+        if not self.compares:
+            return soft_cross_entropy(logits, targets)
+        clean, adversarial = logits.chunk(2)
+        if self.name == "trades":
+            return trades(clean, adversarial, targets, beta=self.beta)
+        return mart(clean, adversarial, targets, labels, beta=self.beta)
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -14,5 +55,60 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         logits: (B, K), float.
         targets: (B, K), float probabilities.
     """
-    logits = logits if logits.dtype.itemsize >= 4 else logits.float()
+    logits = _wide(logits)
     return functional.cross_entropy(logits, targets.detach().to(logits.dtype))
+
+
+def divergence(clean_logits: Tensor, adversarial_logits: Tensor) -> Tensor:
+    """KL(softmax(clean) ‖ softmax(adversarial)) of each image, (B,), differentiable in both.
+
+    Args:
+        clean_logits, adversarial_logits: (B, K), float, of the same images.
+    """
+    clean, adversarial = _log_probabilities(clean_logits), _log_probabilities(adversarial_logits)
+    return (clean.exp() * (clean - adversarial)).sum(1)
+
+
+def trades(clean_logits: Tensor, adversarial_logits: Tensor, targets: Tensor, *, beta: float) -> Tensor:
+    """Cross-entropy on clean images plus β times the divergence of the attacked ones.
+
+    Zhang et al., *Theoretically Principled Trade-off between Robustness and Accuracy* (ICML 2019, arXiv 1901.08573),
+    equation 5, with the targets q in place of the label: CE(f(x), q) + β · KL(f(x) ‖ f(x')).
+
+    Args:
+        clean_logits, adversarial_logits: (B, K), float, of the same images.
+        targets: (B, K), float probabilities.
+        beta: at least 0; 6 in the paper.
+    """
+    return soft_cross_entropy(clean_logits, targets) + beta * divergence(clean_logits, adversarial_logits).mean()
+
+
+def mart(clean_logits: Tensor, adversarial_logits: Tensor, targets: Tensor, labels: Tensor, *, beta: float) -> Tensor:
+    """Boosted cross-entropy on attacked images plus β times a divergence that weighs misclassified images more.
+
+    Wang et al., *Improving Adversarial Robustness Requires Revisiting Misclassified Examples* (ICLR 2020), equation
+    11: −log p_y(x') − log(1 − max_{k≠y} p_k(x')) + β · KL(f(x) ‖ f(x')) · (1 − p_y(x)). With soft targets q the first
+    term is CE(f(x'), q); y stays the true class in the other two.
+
+    Args:
+        clean_logits, adversarial_logits: (B, K), float, of the same images.
+        targets: (B, K), float probabilities.
+        labels: (B,), int64 class indices.
+        beta: at least 0; 5 in the paper.
+    """
+    log_adversarial = _log_probabilities(adversarial_logits)
+    wrong = log_adversarial.masked_fill(functional.one_hot(labels, log_adversarial.shape[1]).bool(), -torch.inf)
+    strongest = functional.one_hot(wrong.argmax(1), wrong.shape[1]).bool()
+    # log(1 − p_k) as the sum of all others, which is exact where p_k is nearly 1.
+    margin = -log_adversarial.masked_fill(strongest, -torch.inf).logsumexp(1)
+    doubt = 1 - _log_probabilities(clean_logits).gather(1, labels[:, None]).squeeze(1).exp()
+    weighted = divergence(clean_logits, adversarial_logits) * doubt
+    return soft_cross_entropy(adversarial_logits, targets) + margin.mean() + beta * weighted.mean()
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits if logits.dtype.itemsize >= 4 else logits.float()
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    return functional.log_softmax(_wide(logits), dim=1)

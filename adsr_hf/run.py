@@ -134,10 +134,12 @@ def _first_line(trainer: ADSRTrainer, data: ImageData, note: str) -> str:
         training_images=steps * batch // config.world_size,
         evaluated_images=_evaluated_images(config, data, steps, per_epoch) // config.world_size,
     )
-    attack = f" against {config.threat}, PGD-{config.attack_steps}" if config.attacks else ""
+    attack = f" against {config.threat}, {str(config.training_attack).upper()}-{config.attack_steps}"
+    attack = attack if config.attacks else ""
+    recipe = f"{config.objective} on {config.labels} labels"
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters()) / 1e6
     return (
-        f"{config.method}{attack}: {note} ({parameters:.2f}M parameters) on {data.summary}; {steps} steps of {batch} "
+        f"{recipe}{attack}: {note} ({parameters:.2f}M parameters) on {data.summary}; {steps} steps of {batch} "
         f"images, {config.world_size} process(es) on {config.device.type}; {in_words(seconds)}; to {config.output_dir}"
     )
 

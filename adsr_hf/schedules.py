@@ -37,3 +37,27 @@ def linear_ramp(*, step: int, ramp_steps: float) -> float:
     if step < 0 or ramp_steps < 0:
         raise ValueError(f"step={step} and ramp_steps={ramp_steps} must be at least 0")
     return min((step + 1) / ramp_steps, 1.0) if ramp_steps else 1.0
+
+
+def sine_ramp(*, step: int, ramp_steps: float) -> float:
+    """Share of the full value, as :func:`linear_ramp`, along ½ (1 − cos(π x)): gentle at both ends; never 0.
+
+    Raises:
+        ValueError: when either argument is negative.
+    """
+    return 0.5 * (1 - math.cos(math.pi * linear_ramp(step=step, ramp_steps=ramp_steps)))
+
+
+def warmed_up_decay(decay: float, *, step: int) -> float:
+    """A moving average's decay that grows with the run: min(decay, (1 + t) / (10 + t)).
+
+    Args:
+        decay: γ, in [0, 1): the decay once warm.
+        step: t, the updates made so far.
+
+    Raises:
+        ValueError: when ``step`` is negative.
+    """
+    if step < 0:
+        raise ValueError(f"step={step} must be at least 0")
+    return min(decay, (1 + step) / (10 + step))

@@ -31,8 +31,12 @@ class EMATeacher:
         self.model = bare_copy(model).float().eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average towards ``model``, the bare student: once after each optimizer step that happened."""
+    def update(self, model: nn.Module, *, decay: float | None = None) -> None:
+        """Move the average towards ``model``, the bare student: once after each optimizer step that happened.
+
+        Args:
+            decay: γ of this update alone, in [0, 1), instead of the teacher's own.
+        """
         averages, current = [], []
         for mine, theirs in _paired_tensors(self.model, model):
             if mine.is_floating_point():
@@ -40,7 +44,7 @@ class EMATeacher:
                 current.append(theirs.to(mine.dtype))
             else:
                 mine.copy_(theirs)
-        torch._foreach_lerp_(averages, current, 1 - self.decay)
+        torch._foreach_lerp_(averages, current, 1 - (self.decay if decay is None else decay))
 
     @torch.no_grad()
     def forward(self, pixel_values: Tensor, **inputs: Any) -> Any:

@@ -2,16 +2,17 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from adsr_hf.attacks import PixelSpace
-from adsr_hf.attacks.isolation import under_attack
-from adsr_hf.attacks.precision import BFloat16Copy
-from adsr_hf.classifier import check_trainable, logits_of, pixels_to_logits
+from adsr_hf.classifier import check_trainable, logits_of
 from adsr_hf.config import ADSRConfig
-from adsr_hf.objectives import soft_cross_entropy
-from adsr_hf.schedules import cosine_anneal, linear_ramp
+from adsr_hf.fixed_teacher import load_fixed_teacher
+from adsr_hf.mixing import mix_batch
+from adsr_hf.objectives import Objective, soft_cross_entropy
+from adsr_hf.schedules import cosine_anneal
 from adsr_hf.targets import rectify, smooth_labels
 from adsr_hf.trainer_publishing import PublishingTrainer
 
@@ -65,18 +66,18 @@ class ADSRTrainer(PublishingTrainer):
         # Asks Trainer to count the images of each optimizer step, whatever the model's own forward takes.
         self.model_accepts_loss_kwargs = True
         self._prepare_evaluation(pixel_space)
-        self._compiled: dict[str, Any] = {}
-        self._bfloat16_copy: BFloat16Copy | None = None
-        self._copied_at_step = -1
+        self._prepare_attacks()
+        self._fixed_teacher: nn.Module | None = None
         self._prepare_run()
 
     # ---- training ------------------------------------------------------------------------------------------------
 
     def begin_run(self) -> None:
         super().begin_run()
-        self._compiled = {}
-        self._bfloat16_copy = BFloat16Copy(self.model) if self._uses_copy() else None
-        self._copied_at_step = -1
+        args = self.args
+        self._fixed_teacher = None
+        if args.fixed_teacher is not None:
+            self._fixed_teacher = load_fixed_teacher(args.fixed_teacher, self.model).to(args.device)
 
     def compute_loss(
         self,
@@ -96,25 +97,71 @@ class ADSRTrainer(PublishingTrainer):
             FloatingPointError: when the loss is NaN or infinite.
         """
         pixel_values, labels, others = self._unpack(inputs)
-        figures: dict[str, Tensor | float] = {}
-        if model.training and self.args.method == "adsr":
+        if model.training:
+            loss, outputs = self._training_loss(model, pixel_values, labels, others, num_items_in_batch)
+        else:
+            outputs = model(pixel_values=pixel_values, **others)
+            loss = soft_cross_entropy(logits_of(outputs, self.num_classes), self._fixed_targets(labels))
+        return (loss, outputs) if return_outputs else loss
+
+    def _training_loss(
+        self,
+        model: nn.Module,
+        pixel_values: Tensor,
+        labels: Tensor,
+        others: dict[str, Any],
+        images_in_step: Tensor | int | None,
+    ) -> tuple[Tensor, Any]:
+        args, figures = self.args, dict[str, Tensor | float]()
+        pixels = self.pixel_space.recover(pixel_values)
+        if args.rectifies:
             targets = self._rectified_targets(pixel_values, labels, others, figures)
         else:
-            targets = smooth_labels(labels, self.num_classes, smoothing=self.args.label_smoothing_factor)
-        if model.training:
-            pixels = self.pixel_space.recover(pixel_values)
-            if self.args.attacks:
-                pixel_values = self._attacked(pixels, targets, others, figures).to(pixel_values.dtype)
-        outputs = model(pixel_values=pixel_values, **others)
-        logits = logits_of(outputs, self.num_classes)
-        loss = soft_cross_entropy(logits, targets)
-        if model.training:
-            self._check_loss(loss)
-            loss = loss * self._share(len(labels), num_items_in_batch)
-            if self.args.attacks:
-                figures["attack_success"] = (logits.detach().argmax(1) != labels).float().mean()
-            self.meters.add(figures, images=len(labels))
-        return (loss, outputs) if return_outputs else loss
+            targets = self._fixed_targets(labels)
+        if args.mixes:
+            mixed = mix_batch(
+                pixels, targets, mixup=args.mixup, cutmix=args.cutmix, generator=self._mixing_generator()
+            )
+            pixels, targets, labels = mixed.pixels, mixed.targets, mixed.targets.argmax(1)
+            pixel_values = self._values(pixels, like=pixel_values)
+        trained = [pixel_values]
+        if args.attacks:
+            adversarial = self._attacked(pixels, targets, others, figures)
+            self._guard(pixels, adversarial, labels, others)
+            attacked = self._values(adversarial, like=pixel_values)
+            trained = [pixel_values, attacked] if self._objective.compares else [attacked]
+        values, others = torch.cat(trained), _repeated(others, len(labels), len(trained))
+        share = self._share(len(labels), images_in_step)
+
+        def loss_of(outputs: Any) -> Tensor:
+            return self._objective.loss(logits_of(outputs, self.num_classes), targets, labels)
+
+        self._perturb_weights(lambda network: loss_of(network(pixel_values=values, **others)) * share)
+        outputs = model(pixel_values=values, **others)
+        loss = loss_of(outputs)
+        self._check_loss(loss)
+        if args.attacks:
+            answers = outputs.logits.detach()[-len(labels) :].argmax(1)
+            figures["attack_success"] = (answers != labels).float().mean()
+        self.meters.add(figures, images=len(labels))
+        return loss * share, outputs
+
+    def _values(self, pixels: Tensor, *, like: Tensor) -> Tensor:
+        return self.pixel_space.to_pixel_values(pixels).to(like.dtype)
+
+    def _fixed_targets(self, labels: Tensor) -> Tensor:
+        return smooth_labels(labels, self.num_classes, smoothing=self.args.label_smoothing_factor)
+
+    def _mixing_generator(self) -> np.random.Generator:
+        """Seeded from the attacks' own source of random numbers, which a checkpoint holds."""
+        source = self.attack_generator
+        seed = torch.randint(2**62, (1,), generator=source, device=source.device)
+        return np.random.default_rng(int(seed))
+
+    @property
+    def _objective(self) -> Objective:
+        name = str(self.args.objective)
+        return Objective(name, {"trades": self.args.trades_beta, "mart": self.args.mart_beta}.get(name, 0.0))
 
     def _share(self, images: int, images_in_step: Tensor | int | None) -> Tensor | float:
         """Weight that makes every image of an optimizer step count alike, over unequal micro-batches and processes."""
@@ -133,9 +180,12 @@ class ADSRTrainer(PublishingTrainer):
     def _rectified_targets(
         self, pixel_values: Tensor, labels: Tensor, others: dict[str, Any], figures: dict[str, Tensor | float]
     ) -> Tensor:
-        assert self.teacher is not None
+        teacher = self._fixed_teacher
+        if teacher is None:
+            assert self.teacher is not None
+            teacher = self.teacher.model
         with torch.no_grad(), self.accelerator.autocast():
-            output = self._maybe_compiled("teacher", self.teacher.model)(pixel_values=pixel_values, **others)
+            output = self._maybe_compiled("teacher", teacher)(pixel_values=pixel_values, **others)
         temperature, interpolation = self.annealed()
         rectified = rectify(
             logits_of(output, self.num_classes), labels, temperature=temperature, interpolation=interpolation
@@ -145,46 +195,6 @@ class ADSRTrainer(PublishingTrainer):
         figures["teacher_agreement"] = (rectified.tempered.argmax(1) == labels).float().mean()
         figures["label_entropy"] = torch.special.entr(rectified.targets).sum(1).mean()
         return rectified.targets
-
-    def _attacked(
-        self, pixels: Tensor, targets: Tensor, others: dict[str, Any], figures: dict[str, Tensor | float]
-    ) -> Tensor:
-        """Normalised adversarial inputs, found on the bare model, so that gradient sync is never involved."""
-        victim = self._victim()
-        attack = self.args.training_attack(self._epsilon_scale())
-        keep_modes = self.args.attack_mode == "train"
-        with under_attack(victim, keep_modes=keep_modes):
-            network = self._maybe_compiled("attack", victim)
-            logits_fn = pixels_to_logits(network, self.pixel_space, self.num_classes, **others)
-            result = attack.run(logits_fn, pixels, targets, generator=self.attack_generator)
-        figures["epsilon"] = attack.threat.epsilon
-        figures["zero_gradient_share"] = result.zero_gradient_share
-        figures["perturbation_norm"] = self.args.threat.distance(pixels, result.images).mean()
-        return self.pixel_space.to_pixel_values(result.images)
-
-    def _epsilon_scale(self) -> float:
-        share = self.args.epsilon_ramp_epochs / max(self.state.num_train_epochs, 1)
-        return linear_ramp(step=self.state.global_step, ramp_steps=share * self.state.max_steps)
-
-    def _victim(self) -> nn.Module:
-        if self._bfloat16_copy is None:
-            return self.model
-        if self._copied_at_step != self.state.global_step:
-            self._bfloat16_copy.refresh(self.model)
-            self._copied_at_step = self.state.global_step
-        return self._bfloat16_copy.model
-
-    def _uses_copy(self) -> bool:
-        return self.args.attacks and self.args.attack_precision == "bf16"
-
-    def _maybe_compiled(self, name: str, network: nn.Module) -> Any:
-        if not self.args.torch_compile:
-            return network
-        if name not in self._compiled:
-            self._compiled[name] = torch.compile(
-                network, backend=self.args.torch_compile_backend, mode=self.args.torch_compile_mode
-            )
-        return self._compiled[name]
 
     # ---- logging -------------------------------------------------------------------------------------------------
 
@@ -213,3 +223,14 @@ class ADSRTrainer(PublishingTrainer):
                 f"checkpoints in {self.args.output_dir} are untouched. Lower learning_rate, set max_grad_norm=1.0, or "
                 "use bf16 instead of fp16"
             )
+
+
+def _repeated(others: dict[str, Any], images: int, times: int) -> dict[str, Any]:
+    """The model's other inputs for a batch that holds every image several times."""
+    if times == 1:
+        return others
+
+    def repeat(value: Any) -> Any:
+        return torch.cat([value] * times) if isinstance(value, Tensor) and value.shape[:1] == (images,) else value
+
+    return {name: repeat(value) for name, value in others.items()}

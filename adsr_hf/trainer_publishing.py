@@ -15,8 +15,9 @@ from transformers.utils.hub import PushInProgress, hf_api
 
 from adsr_hf import hub
 from adsr_hf.card_facts import CardFacts, DataDescription, Measurement, hub_name, measurements
-from adsr_hf.card_settings import METHODS_IN_WORDS, evaluation_attack, recipe_settings
-from adsr_hf.trainer_evaluation import EvaluatingTrainer
+from adsr_hf.card_settings import evaluation_attack, method_in_words, recipe_settings
+from adsr_hf.networks import OWN_NETWORKS
+from adsr_hf.trainer_attack import AttackingTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -25,7 +26,7 @@ CARD_FILE = "README.md"
 _PACKAGES = ("adsr_hf", "torch", "transformers", "accelerate", "datasets")
 
 
-class PublishingTrainer(EvaluatingTrainer):
+class PublishingTrainer(AttackingTrainer):
     """Trainer whose pushes, at the end and during training, carry a card of what was really measured.
 
     Every push is made from a folder of its own that holds what ``save_model`` writes, and the card: nothing else that
@@ -158,7 +159,7 @@ class PublishingTrainer(EvaluatingTrainer):
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             classes=self.num_classes,
             weights="teacher" if teacher else "student",
-            method=METHODS_IN_WORDS[args.method],
+            method=method_in_words(args),
             attacks=args.attacks,
             threat=str(args.threat),
             settings=recipe_settings(args, total_steps=self.state.max_steps),
@@ -169,6 +170,7 @@ class PublishingTrainer(EvaluatingTrainer):
             total_steps=self.state.max_steps if self.is_in_train else self._published_step(),
             versions={package: version(package) for package in _PACKAGES},
             base_model=origin,
+            own_network=isinstance(model, OWN_NETWORKS),
             **({"data": self.data_description} | given),
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl
+from transformers import TrainerCallback, TrainerControl
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
@@ -26,7 +26,9 @@ from adsr_hf.processes import (
     refuse_unsupported_parallelism,
     share_batch_statistics,
 )
+from adsr_hf.schedules import warmed_up_decay
 from adsr_hf.teacher import EMATeacher
+from adsr_hf.trainer_learning_rate import DroppingTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -34,7 +36,7 @@ logger = logging.get_logger(__name__)
 _FREE_SETTINGS = {"eval_attack_steps", "eval_attack_restarts", "evaluate_weights"}
 
 
-class ResumableTrainer(Trainer):
+class ResumableTrainer(DroppingTrainer):
     """Trainer with a teacher, whose checkpoints are whole or refused and restore a run bit by bit.
 
     It corrects what Trainer leaves open: weights reload under the names they were saved with, a folder counts as a
@@ -106,7 +108,9 @@ class ResumableTrainer(Trainer):
         """Let the teacher follow, unless mixed precision skipped the step."""
         share_batch_statistics(self.model)
         if self.teacher is not None and not self.accelerator.optimizer_step_was_skipped:
-            self.teacher.update(self.model)
+            decay = self.args.teacher_decay
+            warm = warmed_up_decay(decay, step=self.state.global_step) if self.args.teacher_decay_warmup else decay
+            self.teacher.update(self.model, decay=warm)
 
     def run_settings(self) -> dict[str, Any]:
         """What a continued run must have in common with its checkpoint, as JSON values."""
@@ -188,13 +192,16 @@ class ResumableTrainer(Trainer):
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        # What this process alone knows: its random starts, and what it has gathered since the last log line.
-        state = {
+        checkpoints.save_tensors(self._process_file(output_dir), self.process_state())
+
+    def process_state(self) -> dict[str, Tensor]:
+        """What this process alone knows: its random starts, and what it has gathered since the last log line."""
+        own = {
             "attack_generator": self.attack_generator.get_state(),
             "loss": self._tr_loss,
             "last_logged_step": torch.tensor(self._globalstep_last_logged),
         }
-        checkpoints.save_tensors(self._process_file(output_dir), state | self.meters.state_dict())
+        return own | self.meters.state_dict()
 
     def _process_file(self, folder: str | Path) -> Path:
         return Path(folder) / checkpoints.PROCESS_FILE.format(index=self.args.process_index)
@@ -232,7 +239,10 @@ class ResumableTrainer(Trainer):
                 "next log line will differ from those of an uninterrupted run"
             )
             return
-        state = checkpoints.load_tensors(self._process_file(checkpoint))
+        self.load_process_state(checkpoints.load_tensors(self._process_file(checkpoint)))
+
+    def load_process_state(self, state: dict[str, Tensor]) -> None:
+        """Restore what :meth:`process_state` gave."""
         self.attack_generator.set_state(state["attack_generator"])
         self._globalstep_last_logged = int(state["last_logged_step"])
         self._tr_loss += state["loss"].to(self._tr_loss.device)

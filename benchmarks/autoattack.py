@@ -71,7 +71,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
 
     images = 32 if arguments.smoke else 1000
     settings = RECIPE | {"dataset": arguments.data, "seed": arguments.seed}
-    settings |= {"max_steps": 2} if arguments.smoke else {}
+    settings |= {"max_steps": 2, "epsilon_ramp_epochs": 0} if arguments.smoke else {}
     checkpoint = folder / "model"
     _train({**settings, "output_dir": str(checkpoint)}, images)
     torch.set_num_threads(1)

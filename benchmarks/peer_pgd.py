@@ -42,7 +42,7 @@ def benchmark(arguments: argparse.Namespace) -> Report:
 
     with tempfile.TemporaryDirectory() as folder:
         settings = arm_settings("pgd_at") | {"seed": arguments.seed, "output_dir": str(Path(folder) / "run")}
-        settings |= {"max_steps": 2} if arguments.smoke else {}
+        settings |= {"max_steps": 2, "epsilon_ramp_epochs": 0} if arguments.smoke else {}
         recipe = recipe_from_settings(settings)
         trained = train_recipe(recipe.config, recipe.data, recipe.model)
     model, test = trained.trainer.model.eval(), trained.data.test

@@ -11,6 +11,8 @@ import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from adsr_hf import ADSRConfig
+from adsr_hf.attacks import AutoPGD, ThreatModel
+from adsr_hf.flags import parse_flags
 from tests.tiny import CHECKPOINTING, tiny_config, tiny_trainer
 
 STEPS = {"eval_strategy": "steps", "save_strategy": "steps", "save_steps": 1, "eval_steps": 1}
@@ -46,7 +48,48 @@ class TestWrongOnPurpose:
             ({"epsilon": "eight"}, ["epsilon", "'eight'", "8/255"]),
             ({"norm": "L1"}, ["norm='L1'", "'Linf'", "'L2'"]),
             ({"norm": "linf"}, ["norm='linf'", "'Linf'"]),
-            ({"method": "trades"}, ["method='trades'", "'clean'", "'pgd_at'", "'adsr'"]),
+            ({"method": "alp"}, ["method='alp'", "'clean'", "'pgd_at'", "'trades'", "'adsr'"]),
+            ({"objective": "free"}, ["objective='free'", "'trades'", "'mart'"]),
+            ({"labels": "soft"}, ["labels='soft'", "'onehot'", "'label_smoothing'", "'adsr'"]),
+            ({"method": "clean", "labels": "adsr"}, ["objective='clean'", "labels='adsr'", "pgd_at"]),
+            ({"objective": "clean"}, ["objective='clean'", "labels='adsr'"]),
+            ({"method": "pgd_at", "labels": "label_smoothing"}, ["labels='label_smoothing'", "factor above 0"]),
+            (
+                {"method": "pgd_at", "labels": "onehot", "label_smoothing_factor": 0.1},
+                ["label_smoothing_factor=0.1", "'onehot'", "labels='label_smoothing'"],
+            ),
+            ({"trades_beta": -1.0}, ["trades_beta=-1.0", "at least 0", "6"]),
+            ({"mart_beta": -1.0}, ["mart_beta=-1.0", "at least 0"]),
+            ({"objective": "mart", "mixup": 0.2}, ["mixup=0.2", "objective='mart'", "one true class"]),
+            ({"mixup": -0.1}, ["mixup=-0.1", "at least 0"]),
+            ({"weight_perturbation": "sam"}, ["weight_perturbation='sam'", "'awp'", "'layerwise_sam'"]),
+            ({"weight_perturbation_radius": 0.0}, ["weight_perturbation_radius=0.0", "(0, 1)", "'none'"]),
+            (
+                {
+                    "weight_perturbation": "awp",
+                    "weight_perturbation_warmup_epochs": 3.0,
+                    "num_train_epochs": 3.0,
+                    "max_steps": -1,
+                },
+                ["weight_perturbation_warmup_epochs=3", "num_train_epochs=3", "never"],
+            ),
+            ({"fixed_teacher": "a/b", "method": "pgd_at"}, ["fixed_teacher='a/b'", "labels='adsr'"]),
+            ({"training_attack": "fgsm"}, ["training_attack='fgsm'", "'pgd'", "'apgd'"]),
+            ({"training_attack": "apgd", "attack_step_size": "2/255"}, ["attack_step_size=0.0078", "'apgd'"]),
+            ({"attack_restarts": 0}, ["attack_restarts=0", "at least 1"]),
+            ({"attack_restarts": 2, "attack_random_start": False}, ["attack_restarts=2", "attack_random_start"]),
+            ({"collapse_guard": "two_steps"}, ["collapse_guard='two_steps'", "attack_steps=1"]),
+            ({"collapse_guard": "warn", "method": "clean"}, ["collapse_guard='warn'", "'off'"]),
+            ({"attack_schedule": {}}, ["attack_schedule={}", "{0: {epsilon: 4/255}"]),
+            ({"attack_schedule": "{0"}, ["attack_schedule", "not valid JSON"]),
+            ({"attack_schedule": {"first": {"epsilon": 0}}}, ["attack_schedule", "'first'", "no number"]),
+            ({"attack_schedule": {0: {"steps": 1}}}, ["attack_schedule", "{'steps': 1}", "epsilon and attack_steps"]),
+            ({"attack_schedule": {0: {"epsilon": "9/255"}}}, ["attack_schedule's epsilon", "largest radius"]),
+            ({"attack_schedule": {0: {"attack_steps": 0}}}, ["attack_steps=0", "at least 1"]),
+            (
+                {"attack_schedule": {3: {"attack_steps": 1}}, "num_train_epochs": 3.0, "max_steps": -1},
+                ["attack_schedule", "epoch 3", "num_train_epochs=3"],
+            ),
             ({"attack_steps": 0}, ["attack_steps=0", "at least 1", "method='clean'"]),
             ({"attack_steps": 2.5}, ["attack_steps=2.5", "whole number"]),
             ({"attack_step_size": 0}, ["attack_step_size=0", "positive", "2.5 * epsilon"]),
@@ -77,7 +120,7 @@ class TestWrongOnPurpose:
                 ["evaluate_weights='teacher'", "method='pgd_at'", "publish='teacher'"],
             ),
             ({"fp16": True}, ["fp16=True", "bf16=True"]),
-            ({"label_smoothing_factor": 0.1}, ["label_smoothing_factor=0.1", "method='adsr'", "method='pgd_at'"]),
+            ({"label_smoothing_factor": 0.1}, ["label_smoothing_factor=0.1", "method='adsr'", "'label_smoothing'"]),
             ({"label_smoothing_factor": 1.0, "method": "pgd_at"}, ["label_smoothing_factor=1.0", "[0, 1)"]),
             ({"batch_eval_metrics": True}, ["batch_eval_metrics=True", "False"]),
             ({"eval_do_concat_batches": False}, ["eval_do_concat_batches=False", "True"]),
@@ -125,6 +168,8 @@ class TestWrongOnPurpose:
             {"attack_step_size": "2/255"},
             {"label_smoothing_factor": 0.1, "method": "pgd_at"},
             {"evaluate_weights": "teacher", "method": "clean", "publish": "teacher"},
+            {"trades_beta": 0.0, "method": "trades"},
+            {"attack_schedule": '{"0": {"epsilon": 0}}'},
         ],
     )
     def test_the_edges_are_allowed(self, output_dir: str, allowed: dict[str, Any]) -> None:
@@ -132,20 +177,61 @@ class TestWrongOnPurpose:
         assert config.threat.epsilon == config.epsilon
 
 
+@pytest.mark.parametrize(
+    ("given", "settled"),
+    [
+        ({}, ("adsr", "pgd_at", "adsr")),
+        ({"method": "clean"}, ("clean", "clean", "onehot")),
+        ({"method": "trades"}, ("trades", "trades", "onehot")),
+        ({"method": "mart"}, ("mart", "mart", "onehot")),
+        ({"objective": "trades"}, ("adsr", "trades", "adsr")),
+        ({"method": "trades", "labels": "adsr"}, ("adsr", "trades", "adsr")),
+        ({"labels": "onehot"}, ("pgd_at", "pgd_at", "onehot")),
+        ({"method": "pgd_at", "label_smoothing_factor": 0.1}, ("pgd_at", "pgd_at", "label_smoothing")),
+        ({"method": "clean", "label_smoothing_factor": 0.1}, ("clean", "clean", "label_smoothing")),
+        ({"objective": "trades", "labels": "label_smoothing", "label_smoothing_factor": 0.1}, ("trades",) * 2),
+    ],
+)
+def test_method_objective_and_labels_agree_in_the_end(
+    output_dir: str, given: dict[str, Any], settled: tuple[str, ...]
+) -> None:
+    config = tiny_config(output_dir, **given)
+    assert (config.method, config.objective, config.labels)[: len(settled)] == settled
+    again = tiny_config(
+        output_dir,
+        **{name: config.to_dict()[name] for name in ("method", "objective", "labels")},
+        label_smoothing_factor=config.label_smoothing_factor,
+    )
+    assert (again.method, again.objective, again.labels) == (config.method, config.objective, config.labels)
+
+
 class TestAttacks:
+    def test_a_single_step_is_wongs(self, output_dir: str) -> None:
+        attack = tiny_config(output_dir, epsilon="8/255", attack_steps=1).attack_at(0)
+        assert attack.resolved_step_size == 1.25 * 8 / 255
+
+    @pytest.mark.parametrize("method", ["trades", "mart"])
+    def test_comparing_objectives_start_near_the_image(self, output_dir: str, method: str) -> None:
+        assert tiny_config(output_dir, method=method).attack_at(0).start_deviation == 0.001
+        assert tiny_config(output_dir, method="pgd_at").attack_at(0).start_deviation is None
+
+    def test_apgd_and_restarts(self, output_dir: str) -> None:
+        attack = tiny_config(output_dir, training_attack="apgd", attack_steps=2, attack_restarts=3).attack_at(0)
+        assert attack == AutoPGD(ThreatModel("Linf", 8 / 255), num_steps=2, restarts=3)
+
     def test_default_step_is_madrys(self, output_dir: str) -> None:
-        attack = tiny_config(output_dir, epsilon="8/255", attack_steps=10).training_attack()
+        attack = tiny_config(output_dir, epsilon="8/255", attack_steps=10).attack_at(0)
         assert attack.resolved_step_size == pytest.approx(2.5 * 8 / 255 / 10)
         assert (attack.num_steps, attack.keep, attack.random_start, attack.restarts) == (10, "last", True, 1)
         assert str(attack.threat) == "Linf 8/255"
 
     def test_given_step(self, output_dir: str) -> None:
-        assert tiny_config(output_dir, attack_step_size="2/255").training_attack().resolved_step_size == 2 / 255
+        assert tiny_config(output_dir, attack_step_size="2/255").attack_at(0).resolved_step_size == 2 / 255
 
     @pytest.mark.parametrize("step_size", [None, "2/255"])
     def test_a_smaller_attack_keeps_its_proportions(self, output_dir: str, step_size: str | None) -> None:
         config = tiny_config(output_dir, attack_step_size=step_size)
-        full, half = config.training_attack(), config.training_attack(0.5)
+        full, half = config.attack_at(0), config.attack_at(0, ramp=0.5)
         assert half.threat.epsilon == pytest.approx(full.threat.epsilon / 2)
         assert half.resolved_step_size == pytest.approx(full.resolved_step_size / 2)
 
@@ -247,7 +333,14 @@ class TestWrittenAndRead:
         assert (config.epsilon, config.attack_step_size) == (8 / 255, 2 / 255)
         assert (config.method, config.teacher_decay, config.attack_random_start) == ("pgd_at", 0.98, False)
 
-    @pytest.mark.parametrize("flags", [["--epsilon", "eight"], ["--method", "trades"], ["--attack_steps", "2.5"]])
+    def test_command_line_takes_a_schedule(self, output_dir: str) -> None:
+        flags = ["--output_dir", output_dir, "--use_cpu", "--report_to", "none"]
+        flags += ["--attack_schedule", '{"0": {"epsilon": "4/255"}, "2": {"attack_steps": 3}}']
+        (config,) = parse_flags((ADSRConfig,), {}, flags)
+        assert [config.attack_at(epoch).threat.epsilon for epoch in (0, 1.9, 2)] == [4 / 255, 4 / 255, 8 / 255]
+        assert [config.attack_at(epoch).num_steps for epoch in (0, 2)] == [10, 3]
+
+    @pytest.mark.parametrize("flags", [["--epsilon", "eight"], ["--method", "alp"], ["--attack_steps", "2.5"]])
     def test_command_line_refuses_what_it_cannot_read(
         self, output_dir: str, flags: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:

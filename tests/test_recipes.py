@@ -27,7 +27,17 @@ def few_steps(recipe: Path, folder: Path, *flags: str) -> list[str]:
         *("--output_dir", str(folder), "--dataset", data, "--max_steps", "2", "--max_train_images", "40"),
         *("--max_eval_images", "20", "--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps"),
         *("--save_steps", "1", "--per_device_train_batch_size", "20", "--eval_attack_steps", "2"),
-        *("--attack_steps", "2", "--disable_tqdm", "true", "--logging_steps", "1", *flags),
+        *(
+            "--attack_steps",
+            "2",
+            "--epsilon_ramp_epochs",
+            "0.5",
+            "--disable_tqdm",
+            "true",
+            "--logging_steps",
+            "1",
+            *flags,
+        ),
     ]
 
 

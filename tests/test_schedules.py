@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adsr_hf.schedules import cosine_anneal, linear_ramp
+from adsr_hf.schedules import cosine_anneal, linear_ramp, sine_ramp, warmed_up_decay
 
 values = st.floats(-10, 10, allow_nan=False)
 totals = st.integers(1, 5000)
@@ -70,3 +70,18 @@ class TestRamp:
     def test_negative_values_are_refused(self, step: int, ramp_steps: float) -> None:
         with pytest.raises(ValueError, match=f"step={step} and ramp_steps={ramp_steps}"):
             linear_ramp(step=step, ramp_steps=ramp_steps)
+
+
+@given(ramp=st.floats(1, 1000), step=st.integers(0, 2000))
+def test_sine_ramp_rises_from_above_0_to_1_and_crosses_the_linear_one_half_way(ramp: float, step: int) -> None:
+    now, later = (sine_ramp(step=at, ramp_steps=ramp) for at in (step, step + 1))
+    assert 0 < now <= later <= 1
+    assert (now < 1) == (step + 1 < ramp) or now > 1 - 1e-6
+    linear = linear_ramp(step=step, ramp_steps=ramp)
+    assert (now <= linear + 1e-12) if linear <= 0.5 else (now >= linear - 1e-12)
+
+
+def test_decay_warms_up_by_hand() -> None:
+    assert [warmed_up_decay(0.5, step=step) for step in (0, 4, 8, 9)] == [1 / 10, 5 / 14, 0.5, 0.5]
+    with pytest.raises(ValueError, match="step=-1"):
+        warmed_up_decay(0.5, step=-1)

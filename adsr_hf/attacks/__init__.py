@@ -1,8 +1,9 @@
 """Attacks in [0, 1] pixel space."""
 
+from adsr_hf.attacks.apgd import AutoPGD
 from adsr_hf.attacks.losses import ATTACK_LOSSES
 from adsr_hf.attacks.pgd import PGD, AttackResult
 from adsr_hf.attacks.pixels import PixelSpace
 from adsr_hf.attacks.threat import NORMS, ThreatModel
 
-__all__ = ["ATTACK_LOSSES", "NORMS", "PGD", "AttackResult", "PixelSpace", "ThreatModel"]
+__all__ = ["ATTACK_LOSSES", "NORMS", "PGD", "AttackResult", "AutoPGD", "PixelSpace", "ThreatModel"]

@@ -1,7 +1,8 @@
 """Projected gradient descent: Madry et al., *Towards Deep Learning Models Resistant to Adversarial Attacks* (2018)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +42,8 @@ class PGD:
         num_steps: gradient steps, at least 1.
         step_size: length of one step in [0, 1] pixel units; ``None`` means 2.5 · epsilon / num_steps.
         random_start: begin at a uniform point of the ball instead of the image itself.
+        start_deviation: where given, random starts are the image plus Gaussian noise of this standard deviation in
+            [0, 1] pixel units (0.001 in TRADES), inside the ball, instead of uniform points.
         restarts: independent runs, of which the worst is kept for each image; more than 1 needs ``random_start``.
         loss: ``"cross_entropy"``, or ``"margin"`` (class indices only).
         targeted: descend towards ``targets`` instead of away from them.
@@ -55,6 +58,7 @@ class PGD:
     num_steps: int = 10
     step_size: float | None = None
     random_start: bool = True
+    start_deviation: float | None = None
     restarts: int = 1
     loss: str = "cross_entropy"
     targeted: bool = False
@@ -71,6 +75,10 @@ class PGD:
             raise ValueError(f"restarts={self.restarts} must be at least 1")
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"restarts={self.restarts} needs random_start=True: without it every restart is the same")
+        if self.start_deviation is not None and not (self.random_start and 0 < self.start_deviation < math.inf):
+            raise ValueError(
+                f"start_deviation={self.start_deviation} must be positive and finite, and needs random_start=True"
+            )
         if self.loss not in ATTACK_LOSSES:
             raise ValueError(f"loss={self.loss!r} is unknown; choose one of {', '.join(ATTACK_LOSSES)}")
         if self.keep not in ("last", "worst"):
@@ -113,8 +121,8 @@ class PGD:
             ValueError: when images leave [0, 1] by more than 1e-3, a class index is negative, shapes or dtypes do not
                 fit, or the logits carry no gradient.
         """
-        _check_batch(images, targets)
-        with torch.inference_mode(False), torch.enable_grad():
+        check_batch(images, targets)
+        with with_gradients():
             images = images.detach().float().clone().clamp_(0, 1)
             targets = targets.detach().clone()
             worst: Tensor | None = None
@@ -134,13 +142,13 @@ class PGD:
         self, logits_fn: LogitsFunction, images: Tensor, targets: Tensor, generator: RandomSource
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """One run: images, their score (B, 2) where a later choice needs it, and the share of zero gradients."""
-        current = self.threat.sample(images, generator) if self.random_start else images.clone()
+        current = start_points(self.threat, images, generator, self.random_start, self.start_deviation)
         best, best_score = current, torch.full((len(images), 2), -torch.inf, device=images.device)
         zero_share = torch.zeros((), device=images.device)
         for _ in range(self.num_steps):
             current = current.detach().requires_grad_(True)
             logits = logits_fn(current).float()
-            _check_logits(logits, targets)
+            check_logits(logits, targets)
             loss = self._objective(logits, targets)
             (gradient,) = torch.autograd.grad(loss.sum(), current)
             current = current.detach()
@@ -176,6 +184,22 @@ class PGD:
         return torch.stack([success, objective], dim=1)
 
 
+@contextmanager
+def with_gradients() -> Iterator[None]:
+    """Compute gradients, whatever the caller switched off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def start_points(
+    threat: ThreatModel, images: Tensor, generator: RandomSource, random_start: bool, deviation: float | None
+) -> Tensor:
+    """Where a run begins, (B, C, H, W): at the images, near them, or at uniform points of the ball; see PGD."""
+    if not random_start:
+        return images.clone()
+    return threat.sample(images, generator) if deviation is None else threat.sample_near(images, deviation, generator)
+
+
 def _keep_worse(best: Tensor, best_score: Tensor, current: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
     """For each image the one of higher success, and of higher objective where both succeed or both fail."""
     (best_success, best_objective), (success, objective) = best_score.unbind(1), score.unbind(1)
@@ -183,7 +207,8 @@ def _keep_worse(best: Tensor, best_score: Tensor, current: Tensor, score: Tensor
     return torch.where(worse[:, None, None, None], current, best), torch.where(worse[:, None], score, best_score)
 
 
-def _check_batch(images: Tensor, targets: Tensor) -> None:
+def check_batch(images: Tensor, targets: Tensor) -> None:
+    """Raise ValueError unless the images are pixels and the targets fit them."""
     if images.ndim != 4 or not images.numel():
         raise ValueError(f"images must have shape (B, C, H, W) and at least one pixel, got {tuple(images.shape)}")
     if targets.ndim not in (1, 2) or len(targets) != len(images):
@@ -208,7 +233,8 @@ def _check_batch(images: Tensor, targets: Tensor) -> None:
         )
 
 
-def _check_logits(logits: Tensor, targets: Tensor) -> None:
+def check_logits(logits: Tensor, targets: Tensor) -> None:
+    """Raise ValueError unless the logits fit the targets and carry a gradient."""
     fits = logits.shape == targets.shape if targets.ndim == 2 else logits.shape[:-1] == targets.shape
     if not fits:
         raise ValueError(

@@ -114,6 +114,23 @@ class ThreatModel:
             noise = direction * radius[:, None, None, None]
         return self.project(images, images + self.epsilon * noise.to(images.device))
 
+    def sample_near(self, images: Tensor, deviation: float, generator: RandomSource = None) -> Tensor:
+        """The images plus Gaussian noise, inside the ball and [0, 1]: TRADES' start (Zhang et al. 2019, algorithm 1).
+
+        Args:
+            images: (B, C, H, W), float32, in [0, 1].
+            deviation: standard deviation of the noise, in [0, 1] pixel units.
+            generator: as in :meth:`sample`.
+        """
+        if isinstance(generator, Sequence):
+            points = [
+                self.sample_near(image[None], deviation, own) for image, own in zip(images, generator, strict=True)
+            ]
+            return torch.cat(points)
+        device = generator.device if generator is not None else images.device
+        noise = torch.randn(images.shape, generator=generator, device=device)
+        return self.project(images, images + deviation * noise.to(images.device))
+
     def ascent_step(self, gradient: Tensor, step_size: float) -> Tensor:
         """Steepest ascent of length ``step_size``: the sign of the gradient (Linf) or its unit vector (L2).
 

@@ -12,7 +12,14 @@ from adsr_hf.demo.cells import Cell, run_cells
 from adsr_hf.demo.page import demo_page
 from adsr_hf.demo.settings import ARMS, EVALUATED_EPSILONS
 
-SHORT = {"max_steps": 3, "max_train_images": 60, "max_eval_images": 20, "attack_steps": 2, "eval_attack_steps": 2}
+SHORT = {
+    "max_steps": 3,
+    "epsilon_ramp_epochs": 0,
+    "max_train_images": 60,
+    "max_eval_images": 20,
+    "attack_steps": 2,
+    "eval_attack_steps": 2,
+}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.attacks import ThreatModel
-from adsr_hf.attacks.rows import ROWS
+from adsr_hf.attacks.rows import FEWEST_ROWS
 from adsr_hf.classifier import pixels_to_logits
 from adsr_hf.evaluation import verdicts as names
 from adsr_hf.evaluation.passes import Passes
@@ -194,7 +194,7 @@ def test_the_estimate_of_passes_is_that_of_images_that_never_fall(monkeypatch: p
     check(model, standing, threat=ThreatModel("Linf", 1e-4))
     assert seen["gradients"] == GRADIENTS_PER_IMAGE * len(standing.labels)
     # Square runs on whole blocks of rows.
-    padding = -len(standing.labels) % ROWS
+    padding = -len(standing.labels) % FEWEST_ROWS
     assert seen["forwards"] == pytest.approx(FORWARDS_PER_IMAGE * len(standing.labels) + 1000 * padding, rel=0.005)
 
 

@@ -1,0 +1,88 @@
+"""Catastrophic overfitting is noticed once, and not mistaken for ordinary learning."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from adsr_hf.attacks import PGD
+from adsr_hf.collapse_guard import CollapseGuard
+from tests.tiny import tiny_trainer
+
+
+def looks(*pairs: tuple[float, float]) -> list[bool]:
+    guard = CollapseGuard()
+    return [guard.look(training_accuracy=training, pgd_accuracy=pgd) for training, pgd in pairs]
+
+
+def test_a_collapse_is_reported_once() -> None:
+    assert looks((0.3, 0.2), (0.5, 0.4), (0.6, 0.3), (0.9, 0.1), (0.95, 0.0)) == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(0.3, 0.3), (0.4, 0.35), (0.5, 0.4), (0.55, 0.38)],
+        # Everything gets worse, as while the radius still grows.
+        [(0.8, 0.8), (0.5, 0.35), (0.3, 0.2)],
+        [(0.1, 0.0), (0.2, 0.0), (0.3, 0.1)],
+    ],
+)
+def test_ordinary_runs_do_not_collapse(pairs: list[tuple[float, float]]) -> None:
+    assert not any(looks(*pairs))
+
+
+def test_state_goes_through_tensors() -> None:
+    guard, other = CollapseGuard(), CollapseGuard()
+    for training, pgd in ((0.5, 0.41), (0.9, 0.0)):
+        guard.look(training_accuracy=training, pgd_accuracy=pgd)
+    other.load_state_dict(guard.state_dict())
+    assert vars(other) == vars(guard)
+    assert other.collapsed
+
+
+@pytest.fixture
+def collapsing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard's own attack, and no other, finds everything from the third look on."""
+    original = PGD.attack
+    calls = iter(range(100))
+
+    def attack(self: PGD, logits_fn, images: Tensor, targets: Tensor, **kwargs) -> Tensor:
+        if self.num_steps != 10:
+            return original(self, logits_fn, images, targets, **kwargs)
+        # Images of its own class for all: right at first, of other classes later.
+        order = torch.arange(len(images)) if next(calls) < 2 else (torch.arange(len(images)) + 1) % len(images)
+        return images[order]
+
+    monkeypatch.setattr(PGD, "attack", attack)
+
+
+def run(folder: Path, guard: str):
+    trainer = tiny_trainer(
+        folder,
+        method="pgd_at",
+        attack_steps=1,
+        epsilon="1/255",
+        collapse_guard=guard,
+        collapse_guard_steps=20,
+        max_steps=80,
+        learning_rate=1e-2,
+        logging_steps=1,
+    )
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize("guard", ["warn", "two_steps"])
+def test_training_says_so_and_can_switch(
+    tmp_path: Path, collapsing: None, guard: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers.utils import logging
+
+    logging.get_logger("transformers").propagate = True
+    trainer = run(tmp_path, guard)
+    assert "catastrophic overfitting at step" in caplog.text
+    assert trainer._collapse_guard.collapsed
+    assert trainer._training_attack().num_steps == (2 if guard == "two_steps" else 1)
+    assert [line["step"] for line in trainer.state.log_history if "guard_pgd_accuracy" in line] == [0, 20, 40, 60]
