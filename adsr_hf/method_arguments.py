@@ -37,10 +37,10 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
         default="adsr",
         metadata=_help(
             "Shorthand for an objective and its labels: 'clean' (cross-entropy on clean images), 'pgd_at' "
-            "(adversarial training, Madry et al. 2018), 'trades' (Zhang et al. 2019), 'mart' (Wang et al. 2020), each on one-hot "
-            "labels, or 'adsr' (pgd_at against labels rectified by the model's moving average: ADR, Wu et al., ICLR "
-            "2024, arXiv 2305.12118). objective and labels override it. Compare 'adsr' with 'pgd_at' before you "
-            "believe its gain."
+            "(adversarial training, Madry et al. 2018), 'trades' (Zhang et al. 2019), 'mart' (Wang et al. 2020), each "
+            "on one-hot labels, or 'adsr' (pgd_at against labels rectified by the model's moving average: ADR, Wu et "
+            "al., ICLR 2024, arXiv 2305.12118). objective and labels override it. Compare 'adsr' with 'pgd_at' before "
+            "you believe its gain."
         ),
     )
     objective: Literal["clean", "pgd_at", "trades", "mart"] | None = field(
