@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from adsr_hf.files import write_json
+from adsr_hf.fine_tuning.lora import raw_state
 
 logger = logging.get_logger(__name__)
 
@@ -257,7 +258,7 @@ def _newest_finished(output_dir: Path) -> Path:
 
 
 def _copy_state(model: nn.Module, state: dict[str, Tensor], checkpoint: Path) -> None:
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    own = {name: tuple(tensor.shape) for name, tensor in raw_state(model).items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if own != found:
         # torch would copy what fits before it complains.
@@ -267,7 +268,7 @@ def _copy_state(model: nn.Module, state: dict[str, Tensor], checkpoint: Path) ->
             f"checkpoint {checkpoint} does not fit {type(model).__name__}: {shapes} ({len(differing)} in all). Build "
             "the model with the config that the checkpoint holds"
         )
-    model.load_state_dict(state, strict=True)
+    model.load_state_dict(state, strict=False)
 
 
 def _sha256(path: Path) -> str:

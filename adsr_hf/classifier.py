@@ -1,7 +1,7 @@
 """What this package asks of a model: one (B, K) tensor of logits for a batch of images."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -92,14 +92,17 @@ def pixels_to_logits(
     return logits_fn
 
 
-def bare_copy(model: Model) -> Model:
+def bare_copy(model: Model, *, shared: Iterable[nn.Parameter] = ()) -> Model:
     """A deep copy that shares no storage with ``model`` and runs the class's own, unwrapped forward.
 
     A forward wrapped for mixed precision is bound to the original: a plain deep copy would compute with its weights.
+
+    Args:
+        shared: parameters of ``model`` that the copy holds as they are, instead of copies.
     """
     wrapped = {name: model.__dict__.pop(name) for name in _WRAPPED_FORWARD if name in model.__dict__}
     try:
         with torch.no_grad():
-            return copy.deepcopy(model)
+            return copy.deepcopy(model, {id(parameter): parameter for parameter in shared})
     finally:
         model.__dict__.update(wrapped)

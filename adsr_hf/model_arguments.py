@@ -4,9 +4,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from adsr_hf.field_checks import at_least, one_of
+from adsr_hf.fine_tuning.adapter_arguments import AdapterArguments
+
+ATTENTION = ("eager", "sdpa", "flash_attention_2", "flex_attention")
+
 
 @dataclass
-class ModelArguments:
+class ModelArguments(AdapterArguments):
     """A checkpoint to start from, or an architecture to start from scratch.
 
     Raises:
@@ -33,7 +38,22 @@ class ModelArguments:
     )
     image_size: int | None = field(
         default=None,
-        metadata={"help": "With model_type: images are resized to this many pixels a side. Required there."},
+        metadata={
+            "help": "Images are resized to this many pixels a side. Required with model_type. With model: where it is "
+            "not the checkpoint's own, positions are interpolated (ViT, DeiT, DINOv2, BEiT; ConvNeXt and ResNet have "
+            "none)."
+        },
+    )
+    patch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "With model, for ViT, DeiT, DINOv2 and BEiT: patches of this many pixels a side, for which the "
+            "checkpoint's kernel is resampled (FlexiViT, arXiv 2212.08013). 4 is usual for images of 32 px."
+        },
+    )
+    attn_implementation: str | None = field(
+        default=None,
+        metadata={"help": f"How attention is computed: {', '.join(ATTENTION)}. Default: transformers' choice."},
     )
 
     def __post_init__(self) -> None:
@@ -49,15 +69,28 @@ class ModelArguments:
                 raise ValueError(f"model_config={self.model_config!r} is not valid JSON: {error}") from None
         if self.model_config is not None and not isinstance(self.model_config, dict):
             raise ValueError(f"model_config={self.model_config!r} must map names to values")
-        if self.model is not None and (self.model_config is not None or self.image_size is not None):
+        self._check_sizes()
+        if self.attn_implementation is not None:
+            one_of("attn_implementation", self.attn_implementation, ATTENTION)
+        self.check_adapters(from_scratch=self.model is None)
+
+    def _check_sizes(self) -> None:
+        for name in ("image_size", "patch_size"):
+            if (side := getattr(self, name)) is not None:
+                at_least(name, side, 1, fix="it is a side in pixels")
+        if self.model is not None and self.model_config is not None:
             raise ValueError(
-                f"model_config and image_size describe a model from scratch, but model={self.model!r} brings its own; "
-                "leave them out"
+                f"model_config describes a model from scratch, but model={self.model!r} brings its own; leave it out"
             )
-        if self.model_type is not None and (self.image_size is None or self.image_size < 1):
+        if self.model_type is not None and self.image_size is None:
             raise ValueError(
-                f"image_size={self.image_size} must be at least 1 with model_type={self.model_type!r}; it is the side "
-                "that images are resized to"
+                f"image_size=None must be at least 1 with model_type={self.model_type!r}; it is the side that images "
+                "are resized to"
+            )
+        if self.model_type is not None and self.patch_size is not None:
+            raise ValueError(
+                f"patch_size={self.patch_size} resamples the kernel of a checkpoint, but model_type="
+                f"{self.model_type!r} starts from scratch; give it in model_config: {{patch_size: {self.patch_size}}}"
             )
 
     @property

@@ -14,6 +14,7 @@ from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments, ImageData, load_image_data
 from adsr_hf.estimate import estimate_seconds, in_words
 from adsr_hf.files import write_json
+from adsr_hf.fine_tuning.lora import merged_copy, number_of_parameters
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.models import load_model, load_processor
 from adsr_hf.trainer import ADSRTrainer
@@ -94,7 +95,8 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         trainer.push_to_hub()
     if is_main and trainer.teacher is not None:
         # After the upload, which it would double: for `adsr evaluate --weights teacher` alone.
-        save_tensors(Path(config.output_dir) / TEACHER_FILE, trainer.teacher.state_dict())
+        whole = merged_copy(trainer.teacher.model).state_dict()
+        save_tensors(Path(config.output_dir) / TEACHER_FILE, whole)
     return Run(trainer, data, record)
 
 
@@ -137,7 +139,7 @@ def _first_line(trainer: ADSRTrainer, data: ImageData, note: str) -> str:
     attack = f" against {config.threat}, {str(config.training_attack).upper()}-{config.attack_steps}"
     attack = attack if config.attacks else ""
     recipe = f"{config.objective} on {config.labels} labels"
-    parameters = sum(parameter.numel() for parameter in trainer.model.parameters()) / 1e6
+    parameters = number_of_parameters(trainer.model) / 1e6
     return (
         f"{recipe}{attack}: {note} ({parameters:.2f}M parameters) on {data.summary}; {steps} steps of {batch} "
         f"images, {config.world_size} process(es) on {config.device.type}; {in_words(seconds)}; to {config.output_dir}"

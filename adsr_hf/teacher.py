@@ -14,7 +14,10 @@ class EMATeacher:
 
     Wu et al., ICLR 2024 (arXiv 2305.12118), section 3.2; Izmailov et al. (arXiv 1803.05407) for publishing it.
     Buffers of other dtypes, such as counters, are copied. The average is kept in float32 even where the student is
-    bfloat16, since steps of (1 − γ) would be lost to rounding. It shares no storage with the student.
+    bfloat16, since steps of (1 − γ) would be lost to rounding. It shares no storage with what the student trains.
+
+    Parameters that are frozen when the teacher is built are their own average. They are no part of its state, and in
+    float32 they are the student's own, so that beside adapters the teacher takes the room of the adapters alone.
 
     Args:
         model: the student, an ``nn.Module`` that is not wrapped for distributed training.
@@ -28,7 +31,19 @@ class EMATeacher:
         if not 0 <= decay < 1:
             raise ValueError(f"decay={decay} must lie in [0, 1)")
         self.decay = decay
-        self.model = bare_copy(model).float().eval().requires_grad_(False)
+        frozen = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        # Of another dtype they would not go with activations in float32.
+        shared = {id(parameter): parameter for parameter in frozen.values() if parameter.dtype == torch.float32}
+        self.model = bare_copy(model, shared=shared.values()).eval()
+        for parameter in self.model.parameters():
+            # Module.float() and its like would reach into the student.
+            if id(parameter) not in shared and parameter.is_floating_point():
+                parameter.requires_grad_(False)
+                parameter.data = parameter.data.float()
+        for buffer in self.model.buffers():
+            if buffer.is_floating_point():
+                buffer.data = buffer.data.float()
+        self._frozen = frozenset(frozen)
 
     @torch.no_grad()
     def update(self, model: nn.Module, *, decay: float | None = None) -> None:
@@ -36,9 +51,12 @@ class EMATeacher:
 
         Args:
             decay: γ of this update alone, in [0, 1), instead of the teacher's own.
+
+        Raises:
+            RuntimeError: when a parameter is trained that was frozen when the teacher was built.
         """
         averages, current = [], []
-        for mine, theirs in _paired_tensors(self.model, model):
+        for mine, theirs in self._paired_tensors(model):
             if mine.is_floating_point():
                 averages.append(mine)
                 current.append(theirs.to(mine.dtype))
@@ -52,9 +70,8 @@ class EMATeacher:
         return self.model(pixel_values=pixel_values, **inputs)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Parameters and buffers, also those that an ordinary checkpoint leaves out; float32 and integer tensors."""
-        tensors = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
-        return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        """Averaged parameters, and all buffers, also those that an ordinary checkpoint leaves out."""
+        return {name: tensor.detach().contiguous() for name, tensor in self._tensors().items()}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -63,11 +80,11 @@ class EMATeacher:
         Raises:
             ValueError: when names or shapes differ from this teacher's.
         """
-        own = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
+        own = self._tensors()
         if state.keys() != own.keys():
             raise ValueError(
                 f"the saved teacher does not fit this model: missing {sorted(own.keys() - state.keys())[:5]}, "
-                f"unexpected {sorted(state.keys() - own.keys())[:5]}"
+                f"unexpected {sorted(state.keys() - own.keys())[:5]}; freeze what was frozen when it was saved"
             )
         for name, tensor in own.items():
             if tensor.shape != state[name].shape:
@@ -78,8 +95,19 @@ class EMATeacher:
         for name, tensor in own.items():
             tensor.copy_(state[name])
 
+    def _tensors(self) -> dict[str, Tensor]:
+        averaged = {name: value for name, value in self.model.named_parameters() if name not in self._frozen}
+        return averaged | dict(self.model.named_buffers())
 
-def _paired_tensors(teacher: nn.Module, student: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    parameters = zip(teacher.parameters(), student.parameters(), strict=True)
-    buffers = zip(teacher.buffers(), student.buffers(), strict=True)
-    return [*parameters, *buffers]
+    def _paired_tensors(self, student: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        pairs: list[tuple[Tensor, Tensor]] = list(zip(self.model.buffers(), student.buffers(), strict=True))
+        named = zip(self.model.named_parameters(), student.parameters(), strict=True)
+        for (name, mine), theirs in named:
+            if name not in self._frozen:
+                pairs.append((mine, theirs))
+            elif theirs.requires_grad:
+                raise RuntimeError(
+                    f"{name} was frozen when the teacher was built, and is trained now; freeze and unfreeze "
+                    "parameters before training starts"
+                )
+        return pairs

@@ -16,6 +16,7 @@ from transformers.utils.hub import PushInProgress, hf_api
 from adsr_hf import hub
 from adsr_hf.card_facts import CardFacts, DataDescription, Measurement, hub_name, measurements
 from adsr_hf.card_settings import evaluation_attack, method_in_words, recipe_settings
+from adsr_hf.fine_tuning.lora import base_network, number_of_parameters
 from adsr_hf.networks import OWN_NETWORKS
 from adsr_hf.trainer_attack import AttackingTrainer
 
@@ -147,7 +148,7 @@ class PublishingTrainer(AttackingTrainer):
 
     def card_facts(self, *, name: str | None = None, base_model: str | None = None, **given: Any) -> CardFacts:
         """What a card of the weights as they now are would state; ``given`` sets fields of CardFacts."""
-        args, model = self.args, self.model
+        args, model = self.args, base_network(self.model)
         folder = Path(args.output_dir).absolute().name
         repository = self.hub_model_id or args.hub_model_id or folder
         teacher = args.publish == "teacher" and self.teacher is not None
@@ -156,7 +157,7 @@ class PublishingTrainer(AttackingTrainer):
             name=name or repository.rpartition("/")[2],
             repository=repository,
             architecture=type(model).__name__,
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            parameters=number_of_parameters(self.model),
             classes=self.num_classes,
             weights="teacher" if teacher else "student",
             method=method_in_words(args),

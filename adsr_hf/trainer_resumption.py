@@ -17,6 +17,7 @@ from transformers.utils import logging
 from adsr_hf import checkpoints
 from adsr_hf.config import ADSRConfig
 from adsr_hf.files import write_json
+from adsr_hf.fine_tuning.lora import raw_state
 from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted
 from adsr_hf.meters import TrainingMeters
 from adsr_hf.method_arguments import MethodArguments
@@ -28,7 +29,7 @@ from adsr_hf.processes import (
 )
 from adsr_hf.schedules import warmed_up_decay
 from adsr_hf.teacher import EMATeacher
-from adsr_hf.trainer_learning_rate import DroppingTrainer
+from adsr_hf.trainer_optimization import FineTuningTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -36,7 +37,7 @@ logger = logging.get_logger(__name__)
 _FREE_SETTINGS = {"eval_attack_steps", "eval_attack_restarts", "evaluate_weights"}
 
 
-class ResumableTrainer(DroppingTrainer):
+class ResumableTrainer(FineTuningTrainer):
     """Trainer with a teacher, whose checkpoints are whole or refused and restore a run bit by bit.
 
     It corrects what Trainer leaves open: weights reload under the names they were saved with, a folder counts as a
@@ -119,6 +120,7 @@ class ResumableTrainer(DroppingTrainer):
             for field in fields(MethodArguments)
             if field.name not in _FREE_SETTINGS
         }
+        settings |= self.fine_tuning_settings()
         return settings | {"seed": self.args.seed, "total_steps": self.state.max_steps}
 
     def published_model(self) -> nn.Module:
@@ -188,7 +190,7 @@ class ResumableTrainer(DroppingTrainer):
         if self.args.should_save and self.teacher is not None:
             checkpoints.save_tensors(Path(output_dir) / checkpoints.TEACHER_FILE, self.teacher.state_dict())
             if self.args.publish == "teacher":
-                checkpoints.save_tensors(Path(output_dir) / checkpoints.STUDENT_FILE, self.model.state_dict())
+                checkpoints.save_tensors(Path(output_dir) / checkpoints.STUDENT_FILE, raw_state(self.model))
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

@@ -5,6 +5,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from adsr_hf.classifier import bare_copy
+from adsr_hf.fine_tuning.lora import base_network
 
 
 class BFloat16Copy:
@@ -19,9 +20,9 @@ class BFloat16Copy:
 
     def __init__(self, model: nn.Module) -> None:
         self.model: nn.Module = bare_copy(model).bfloat16().eval().requires_grad_(False)
-        device = next(model.parameters()).device
-        if device.type == "cpu" and isinstance(self.model, PreTrainedModel):
-            self.model.set_attn_implementation("eager")
+        device, network = next(model.parameters()).device, base_network(self.model)
+        if device.type == "cpu" and isinstance(network, PreTrainedModel):
+            network.set_attn_implementation("eager")
 
     @torch.no_grad()
     def refresh(self, model: nn.Module) -> None:

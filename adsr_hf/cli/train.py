@@ -6,10 +6,16 @@ from adsr_hf.cli.help_text import describe_fields
 from adsr_hf.cli.main import OK
 from adsr_hf.data.arguments import DataArguments
 from adsr_hf.errors import UsageError
+from adsr_hf.fine_tuning.arguments import FineTuningArguments
 from adsr_hf.method_arguments import MethodArguments
 from adsr_hf.model_arguments import ModelArguments
 
-_SECTIONS = {"method": MethodArguments, "data": DataArguments, "model": ModelArguments}
+_SECTIONS = {
+    "method": MethodArguments,
+    "fine-tuning": FineTuningArguments,
+    "data": DataArguments,
+    "model": ModelArguments,
+}
 
 
 def run(words: list[str]) -> int:

@@ -1,0 +1,135 @@
+"""Low-rank adapters through PEFT: what is trained, what is kept of it, and the ordinary network that is published."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import is_peft_available
+
+from adsr_hf.classifier import bare_copy
+
+# The attention's query and value, as in the paper, by the names that transformers gives them.
+_QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"))
+
+
+def add_adapters(
+    model: PreTrainedModel,
+    *,
+    rank: int,
+    alpha: float | None = None,
+    dropout: float = 0.0,
+    targets: Sequence[str] | None = None,
+) -> Any:
+    """Freeze a classifier, and add what is trained in its place: low-rank adapters, and the head as a whole.
+
+    Hu et al., *LoRA* (arXiv 2106.09685), equation 3: h = W₀x + (α / r) BAx with B = 0 at the start, so that the logits
+    are unchanged at first.
+
+    Args:
+        model: an image classifier; it becomes part of the result.
+        rank: r, at least 1.
+        alpha: α; None = the rank, a scale of 1.
+        dropout: of the adapters' input, in [0, 1).
+        targets: names of linear or convolutional modules, or ends of their names; None = the attention's query and
+            value.
+
+    Returns:
+        a ``peft.PeftModel``.
+
+    Raises:
+        ImportError: when PEFT is not installed.
+        ValueError: when targets match nothing, or there is no attention to take by default.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise ImportError(
+            f"lora_rank={rank} needs PEFT, which is not installed: pip install 'adsr-hf[lora]'"
+        ) from None
+    head = [name for name, _ in model.named_children() if name == "classifier"]
+    if not head:
+        raise ValueError(
+            f"LoRA trains the head as a whole, and {type(model).__name__} has no module 'classifier'; use another "
+            "architecture, or freeze instead of lora_rank"
+        )
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank if alpha is None else alpha,
+        lora_dropout=dropout,
+        target_modules=_checked_targets(model, targets),
+        modules_to_save=head,
+    )
+    return get_peft_model(model, config)
+
+
+def is_adapted(model: nn.Module) -> bool:
+    """Whether a network is a ``peft.PeftModel``."""
+    if not is_peft_available():
+        return False
+    from peft import PeftModel
+
+    return isinstance(model, PeftModel)
+
+
+def base_network(model: Any) -> Any:
+    """The classifier inside, which holds the adapters; a network without any is returned as it is."""
+    return model.get_base_model() if is_adapted(model) else model
+
+
+def merged_copy(model: Any) -> Any:
+    """An ordinary classifier with the adapters added to its weights, W₀ + (α / r) BA; a copy in any case."""
+    copied = bare_copy(model)
+    return copied.merge_and_unload() if is_adapted(model) else copied
+
+
+def number_of_parameters(model: nn.Module) -> int:
+    """Parameters of the ordinary classifier that is published."""
+    return sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if not {"lora_A", "lora_B", "original_module"} & set(name.split(".")) or not is_adapted(model)
+    )
+
+
+def raw_state(model: nn.Module) -> dict[str, Tensor]:
+    """What restores the network under its own names: all of it, or what is trained beside its frozen weights."""
+    state = model.state_dict()
+    if not is_adapted(model):
+        return state
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in state.items() if name not in frozen}
+
+
+@torch.no_grad()
+def frozen_fingerprint(model: nn.Module) -> str:
+    """sha256 of the frozen parameters, names and bytes: adapters mean nothing beside other ones."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            values = parameter.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(name.encode() + values.numpy().data)
+    return digest.hexdigest()
+
+
+def _checked_targets(model: nn.Module, targets: Sequence[str] | None) -> list[str]:
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    inner = [name for name in names if name.split(".")[0] != "classifier"]
+    ends = list(dict.fromkeys(name.rpartition(".")[2] for name in inner if not name.rpartition(".")[2].isdigit()))
+    if targets is None:
+        for pair in _QUERY_AND_VALUE:
+            if set(pair) <= set(ends):
+                return list(pair)
+        raise ValueError(
+            f"{type(model).__name__} has no attention whose query and value could be adapted; name lora_targets "
+            f"among: {', '.join(ends)}"
+        )
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in inner):
+            raise ValueError(
+                f"lora_targets={target!r} matches no linear or convolutional module before the head of "
+                f"{type(model).__name__}, which has: {', '.join(ends)}"
+            )
+    return list(targets)
