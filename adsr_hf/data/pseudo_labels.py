@@ -96,7 +96,7 @@ def _load(checkpoint: str) -> tuple[PreTrainedModel, Any]:
         )
         processor = AutoImageProcessor.from_pretrained(checkpoint)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(
             f"extra_pseudo_labeler={checkpoint!r} cannot be loaded as an image classifier with its processor: "
             f"{reason}. Give a Hub name, or a folder that a run has saved"
