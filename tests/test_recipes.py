@@ -12,9 +12,9 @@ from adsr_hf.recipes import load_recipe
 from adsr_hf.run import train_recipe
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted(
-    path for path in ROOT.glob("recipes/*/*.yaml") if path.parent.name not in ("accelerate", "gates", "studies")
-)
+# Those whose data may lie beside this repository; tests/test_published_recipes.py has the others.
+AT_HAND = {"digits", "steel", "cifar10_small"}
+RECIPES = sorted(path for path in ROOT.glob("recipes/*/*.yaml") if path.parent.name in AT_HAND)
 
 
 def few_steps(recipe: Path, folder: Path, *flags: str) -> list[str]:
@@ -42,7 +42,7 @@ def few_steps(recipe: Path, folder: Path, *flags: str) -> list[str]:
 
 
 def test_there_is_a_recipe_for_each_data_set() -> None:
-    assert {path.parent.name for path in RECIPES} >= {"digits", "steel", "cifar10_small"}
+    assert {path.parent.name for path in RECIPES} == AT_HAND
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
