@@ -97,7 +97,7 @@ class DataArguments:
         metadata={
             "help": "Train augmentation: this many random operations on each image after crop and flip (N of "
             "RandAugment, Cubuk et al., 2020, arXiv 1909.13719); 0 = off, 2 is usual. For long runs of vision "
-            "transformers; short fine-tuning does better without."
+            "transformers; short fine-tuning usually does without."
         },
     )
     policy_magnitude: float = field(

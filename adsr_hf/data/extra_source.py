@@ -80,7 +80,7 @@ def load_extra(
     notes = [f"skipped: {reason}" for reason in prepared.skipped]
     if labeler is not None:
         found = labeler.label(source.table, source.image_column, rows=prepared.rows, show_progress=show_progress)
-        labels, label_source = found.labels, f"labels by {arguments.extra_pseudo_labeler}"
+        labels, label_source = found.labels, f"labels by {_public_name(str(arguments.extra_pseudo_labeler))}"
         notes.append(f"extra: {label_source}, mean confidence {found.mean_confidence:.3f}")
     dataset = ImageClassificationDataset(
         prepared.store,
@@ -94,8 +94,13 @@ def load_extra(
 
 
 def _summary(arguments: DataArguments, images: int, label_source: str) -> str:
-    name = Path(str(arguments.extra_dataset)).name
+    name = _public_name(str(arguments.extra_dataset))
     return f"{arguments.extra_fraction:.3g} of each batch from {images:,} extra images ({name}, {label_source})"
+
+
+def _public_name(place: str) -> str:
+    """A Hub name as it is, and of a folder its own name: summaries are published, and paths are nobody's business."""
+    return Path(place).absolute().name if Path(place).expanduser().exists() else place
 
 
 def open_extra(arguments: DataArguments, class_names: list[str]) -> ExtraTable:
