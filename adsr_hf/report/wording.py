@@ -6,7 +6,7 @@ from adsr_hf.report.subjects import Value
 from adsr_hf.report.texts import Texts
 
 # Figures that are no shares; all others are told in percent.
-_PLAIN = {"negative_log_likelihood": 3, "brier_score": 3, "training_images_per_second": 0}
+_PLAIN = {"negative_log_likelihood": 3, "brier_score": 3, "training_images_per_second": 0, "images_per_second": 0}
 
 
 def number(name: str, value: float) -> str:

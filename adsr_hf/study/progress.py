@@ -37,9 +37,9 @@ def _expected(cell: Cell, timed: Sequence[tuple[Cell, float]]) -> float:
 
 def first_line(study: Study, threads: int | None) -> str:
     """What there is to do, how much of it is done, and about how long the rest takes."""
-    grid = [f"{len(study.arms)} arms", f"{len(study.seeds)} seeds"]
+    grid = [_counted(study.arms, "arm"), _counted(study.seeds, "seed")]
     if study.variants != ("",):
-        grid.insert(0, f"{len(study.variants)} variants")
+        grid.insert(0, _counted(study.variants, "variant"))
     waiting = [cell for cell in study.cells if not is_finished(cell)]
     finished = len(study.cells) - len(waiting)
     line = f"{study.title}: {len(study.cells)} cells ({' × '.join(grid)}), {finished} finished"
@@ -51,3 +51,7 @@ def first_line(study: Study, threads: int | None) -> str:
         )
         line += f"; {how}; " + ("how long is known after the first" if seconds is None else in_words(seconds))
     return f"{line}; to {study.output_dir}"
+
+
+def _counted(names: Collection[object], what: str) -> str:
+    return f"{len(names)} {what}{'' if len(names) == 1 else 's'}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
@@ -17,6 +17,7 @@ SCHEMA_VERSION = 1
 KIND = "study"
 RECORD_FILE = "study.json"
 
+_SPEED = "images_per_second"
 _NOISE_FIGURES = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
 
 
@@ -25,8 +26,9 @@ def _overfitting(name: str) -> Callable[[Member], float | None]:
 
 
 def _images_per_second(member: Member) -> float | None:
-    value = (member.run or {}).get("training", {}).get("train_samples_per_second")
-    return None if value is None else float(value)
+    """Median over the log lines, whose clock stands still during evaluations: right for a continued run too."""
+    logged = [entry[_SPEED] for entry in (member.run or {}).get("log_history", []) if _SPEED in entry]
+    return float(median(logged)) if logged else None
 
 
 # Of the training run, once for each seed: too few for a test.
@@ -34,7 +36,7 @@ RUN_FIGURES: dict[str, Callable[[Member], float | None]] = {
     "best_robust_accuracy": _overfitting("best"),
     "last_robust_accuracy": _overfitting("last"),
     "best_to_last_gap": _overfitting("gap"),
-    "training_images_per_second": _images_per_second,
+    _SPEED: _images_per_second,
 }
 
 

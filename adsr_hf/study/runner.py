@@ -101,7 +101,9 @@ def run_cells(
             slot.interrupt()
         for slot in slots:
             slot.wait(_SECONDS_TO_SAVE)
-        raise
+        raise KeyboardInterrupt(
+            "stopped on request; what was being trained has saved a checkpoint. The same command goes on from there"
+        ) from None
     finally:
         for waiting in futures:
             waiting.cancel()

@@ -22,7 +22,7 @@ _NAMES = {
     "best_robust_accuracy": "best validation robust",
     "last_robust_accuracy": "last validation robust",
     "best_to_last_gap": "best − last",
-    "training_images_per_second": "train images/s",
+    "images_per_second": "train images/s",
 }
 
 
@@ -46,7 +46,7 @@ def _first_attack(variant: Record) -> str:
 
 def number(name: str, value: float) -> str:
     """A figure's value, in percent where it is a share."""
-    return f"{value:.0f}" if name == "training_images_per_second" else f"{100 * value:.1f}"
+    return f"{value:.0f}" if name == "images_per_second" else f"{100 * value:.1f}"
 
 
 def table(variant: Record) -> Rows:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from adsr_hf.checkpoints import CheckpointError, find_checkpoint
+from adsr_hf.checkpoints import CheckpointError, checkpoint_folders, find_checkpoint
 from adsr_hf.data import DataArguments
 from adsr_hf.evaluation.checkpoint import evaluate_checkpoint, recorded_data
 from adsr_hf.flags import parse_flags
@@ -65,6 +65,8 @@ def _train(cell: Cell, recipe: Recipe) -> None:
 
 
 def _has_checkpoint(cell: Cell) -> bool:
+    if not checkpoint_folders(cell.folder):
+        return False
     try:
         return find_checkpoint(cell.folder, True) is not None
     except CheckpointError as error:
