@@ -6,10 +6,11 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from adsr_hf.checkpoints import STUDENT_FILE, save_tensors
+from adsr_hf.checkpoints import STUDENT_FILE, check_same_run, save_tensors
 from adsr_hf.classifier import bare_copy
 from adsr_hf.fine_tuning.layer_decay import SCALE, learning_rate_scales, split_groups
 from adsr_hf.fine_tuning.lora import frozen_fingerprint, is_adapted, raw_state
+from adsr_hf.fine_tuning.parts import parts
 from adsr_hf.trainer_learning_rate import DroppingTrainer
 
 
@@ -44,10 +45,17 @@ class FineTuningTrainer(DroppingTrainer):
     def fine_tuning_settings(self) -> dict[str, Any]:
         """What a continued run must have in common with its checkpoint; see ResumableTrainer."""
         if not is_adapted(self.model):
-            return {"layer_decay": self.args.layer_decay}
+            frozen = [name for name, parameter in self.model.named_parameters() if not parameter.requires_grad]
+            return {"layer_decay": self.args.layer_decay, "frozen": parts(frozen)}
         if self._frozen_weights is None:
             self._frozen_weights = frozen_fingerprint(self.model)
         return {"layer_decay": self.args.layer_decay, "frozen_weights": self._frozen_weights}
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # Earlier than the rest of the settings, since torch's own complaint about other groups explains nothing.
+        if checkpoint is not None:
+            check_same_run(Path(checkpoint), self.fine_tuning_settings())
+        super()._load_optimizer_and_scheduler(checkpoint)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
