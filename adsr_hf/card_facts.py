@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,31 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class CalibrationFacts:
+    """The temperature that is folded into the head.
+
+    Attributes:
+        temperature: by which the trained logits are divided.
+        fitted_on: ``"clean"``, ``"adversarial"`` or ``"mixed"`` validation images.
+        images: how many.
+        share: weight of the adversarial images' loss in the fit, in [0, 1].
+        before, after: split to ``ece`` and, where measured, ``robust_ece``, each in [0, 1].
+    """
+
+    temperature: float
+    fitted_on: str
+    images: int
+    share: float
+    before: Mapping[str, Mapping[str, float]]
+    after: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "CalibrationFacts":
+        """From what ``trainer.calibrate()`` returned, or a model's config holds."""
+        return cls(**{field.name: record[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """Everything that a card states.
 
@@ -91,6 +116,7 @@ class CardFacts:
         versions: package to version.
         base_model: Hub name of the checkpoint that training started from.
         own_network: whether transformers knows the architecture only once ``adsr_hf.networks`` is imported.
+        calibration: None = no temperature was folded into the head.
         license, languages, tags: metadata as given by the user.
     """
 
@@ -113,6 +139,7 @@ class CardFacts:
     data: DataDescription | None = None
     base_model: str | None = None
     own_network: bool = False
+    calibration: CalibrationFacts | None = None
     license: str | None = None
     languages: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

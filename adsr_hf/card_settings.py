@@ -54,6 +54,8 @@ def recipe_settings(config: ADSRConfig, *, total_steps: int) -> dict[str, str]:
     if config.labels == "label_smoothing":
         settings["label_smoothing_factor"] = f"{config.label_smoothing_factor:g}"
     settings |= _regularization_settings(config)
+    if config.calibrate != "none":
+        settings["calibrate"] = config.calibrate
     batch = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
     return settings | {
         "optimizer": f"{getattr(config.optim, 'value', config.optim)}, weight decay {config.weight_decay}",

@@ -1,13 +1,15 @@
 """The prose of a model card, in Markdown. Pure functions of the facts."""
 
-from adsr_hf.card_facts import CardFacts, Measurement
+from adsr_hf.card_facts import CalibrationFacts, CardFacts, Measurement
 
 
 def card_text(facts: CardFacts) -> str:
     """The card's text, in Markdown."""
+    calibration = [] if facts.calibration is None else [f"## Calibration\n\n{_calibration(facts.calibration)}"]
     sections = [
         f"# {facts.name}\n\n{_introduction(facts)}",
         f"## What was measured\n\n{_figures(facts)}",
+        *calibration,
         f"## Threat model\n\n{_threat(facts)}",
         f"## Limits\n\n{_limits(facts)}",
         f"## How to use it\n\n{_usage(facts)}",
@@ -89,6 +91,33 @@ def _table(facts: CardFacts, measured: Measurement) -> str:
     if "robust_accuracy" not in measured.figures:
         lines += ["", "Robustness was not measured."]
     return "\n".join(lines)
+
+
+def _calibration(calibration: CalibrationFacts) -> str:
+    fitted_on = {
+        "clean": "clean",
+        "adversarial": "attacked",
+        "mixed": f"clean and attacked (weight of the attacked: {calibration.share:.0%})",
+    }[calibration.fitted_on]
+    attacked = (
+        " Under attack both columns come from an attack of their own, since the temperature changes the gradients that "
+        "the attack follows."
+        if any("robust_ece" in figures for figures in calibration.after.values())
+        else ""
+    )
+    rows = [
+        f"| {split} images, {condition} | {before[name]:.1%} | {calibration.after[split][name]:.1%} |"
+        for split, before in calibration.before.items()
+        for name, condition in (("ece", "clean"), ("robust_ece", "under attack"))
+        if name in before and name in calibration.after.get(split, {})
+    ]
+    return (
+        f"One temperature, {calibration.temperature:.4g}, was fitted on {calibration.images:,} held-out validation "
+        f"images, {fitted_on}, and is folded into the classification head, whose weight and bias are those of training "
+        "divided by it. Every prediction, and the cost of inference, are what they were without it; only confidence "
+        f"differs.{attacked}\n\n"
+        + "\n".join(["| expected calibration error | before | after |", "|---|---|---|", *rows])
+    )
 
 
 def _threat(facts: CardFacts) -> str:

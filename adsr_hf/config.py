@@ -7,6 +7,7 @@ import torch
 from transformers import TrainingArguments
 
 from adsr_hf.attacks import PGD, AutoPGD, ThreatModel
+from adsr_hf.calibration_arguments import CalibrationArguments
 from adsr_hf.fine_tuning.arguments import FineTuningArguments
 from adsr_hf.method_arguments import MethodArguments
 
@@ -17,7 +18,7 @@ SINGLE_STEP = 1.25
 
 
 @dataclass(repr=False)
-class ADSRConfig(MethodArguments, FineTuningArguments, TrainingArguments):
+class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, TrainingArguments):
     """Settings of :class:`adsr_hf.ADSRTrainer`: every field of ``transformers.TrainingArguments``, and the method's.
 
     Two of Trainer's defaults differ, and one is filled in otherwise: ``remove_unused_columns=False`` (a transform that
@@ -50,6 +51,7 @@ class ADSRConfig(MethodArguments, FineTuningArguments, TrainingArguments):
     def __post_init__(self) -> None:
         self.check_method(label_smoothing_factor=self._checked_smoothing())
         self.check_fine_tuning()
+        self.check_calibration(epsilon=float(self.epsilon), eval_attack_steps=self.eval_attack_steps)
         chooses_best = self.load_best_model_at_end or self.save_strategy == "best"
         if chooses_best and self.metric_for_best_model is None:
             # The published weights' figure, where it is measured.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from adsr_hf.calibrating import CalibrationError
 from adsr_hf.card_facts import DataDescription, hub_name
 from adsr_hf.checkpoints import TEACHER_FILE, checkpoint_folders, save_tensors
 from adsr_hf.config import ADSRConfig
@@ -73,6 +74,7 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         for note in data.notes:
             print(f"  {note}", flush=True)
     output = trainer.train(_resume(config))
+    calibration = _calibration(trainer, data)
     test_figures = trainer.evaluate(data.test, metric_key_prefix="test") if data.test is not None else {}
     # Not pushed before everything is written: the Hub may be out of reach.
     trainer.save_model(_internal_call=True)
@@ -85,6 +87,7 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         "images": {name: len(split) for name, split in _splits(data).items()},
         "training": output.metrics,
         "robust_overfitting": trainer.robust_overfitting(),
+        "calibration": calibration,
         "test": test_figures,
         "log_history": trainer.state.log_history,
         "versions": {name: version(name) for name in ("adsr_hf", "torch", "transformers", "accelerate", "datasets")},
@@ -98,6 +101,18 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         whole = merged_copy(trainer.teacher.model).state_dict()
         save_tensors(Path(config.output_dir) / TEACHER_FILE, whole)
     return Run(trainer, data, record)
+
+
+def _calibration(trainer: ADSRTrainer, data: ImageData) -> dict[str, Any] | None:
+    """What trainer.calibrate() returned; where no temperature fits, why, and the run is published as it was trained."""
+    if trainer.args.calibrate == "none":
+        return None
+    try:
+        return trainer.calibrate(test_dataset=data.test)
+    except CalibrationError as error:
+        if trainer.is_world_process_zero():
+            print(f"  not calibrated: {error}", flush=True)
+        return {"refused": str(error)}
 
 
 def _refuse_used_folder(config: ADSRConfig) -> None:

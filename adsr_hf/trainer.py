@@ -14,10 +14,10 @@ from adsr_hf.mixing import mix_batch
 from adsr_hf.objectives import Objective, soft_cross_entropy
 from adsr_hf.schedules import cosine_anneal
 from adsr_hf.targets import rectify, smooth_labels
-from adsr_hf.trainer_publishing import PublishingTrainer
+from adsr_hf.trainer_calibration import CalibratingTrainer
 
 
-class ADSRTrainer(PublishingTrainer):
+class ADSRTrainer(CalibratingTrainer):
     """``transformers.Trainer`` for image classifiers that resist small changes of their input.
 
     Trains by annealed self-distillation rectification (ADR: Wu et al., ICLR 2024, arXiv 2305.12118), by plain

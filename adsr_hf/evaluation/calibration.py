@@ -5,7 +5,6 @@ Confidence is the highest probability of a row, and the prediction is where it s
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -19,9 +18,6 @@ BINNINGS: tuple[str, ...] = get_args(Binning)
 
 # A float32 or float16 softmax sums to 1 within this; logits and independent sigmoids do not.
 ROW_SUM_TOLERANCE = 1e-3
-
-# Separable or uninformative logits have no best temperature: without bounds the fit would run off to 0 or infinity.
-TEMPERATURE_BOUNDS = (0.01, 100.0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def reliability_bins(
         ValueError: for shapes that do not fit, no images, rows that are not probabilities, labels outside [0, K),
             fewer than one bin, or an unknown binning.
     """
-    probabilities, labels = _check_probabilities(probabilities), _check_labels(labels, probabilities.shape)
+    probabilities, labels = _check_probabilities(probabilities), checked_labels(labels, probabilities.shape)
     confidence, prediction = probabilities.max(1)
     edges, index = _assignment(bins, binning)(confidence, bins)
     size = len(edges) - 1
@@ -99,7 +95,7 @@ def classwise_calibration_error(
 
     Args and errors: those of :func:`reliability_bins`.
     """
-    probabilities, labels = _check_probabilities(probabilities), _check_labels(labels, probabilities.shape)
+    probabilities, labels = _check_probabilities(probabilities), checked_labels(labels, probabilities.shape)
     assign = _assignment(bins, binning)
     gaps = probabilities - functional.one_hot(labels, probabilities.shape[1])
     sums = [
@@ -133,7 +129,7 @@ def brier_score(probabilities: Tensor, labels: Tensor) -> float:
     Raises:
         ValueError: for shapes that do not fit, no images, rows that are not probabilities, or labels outside [0, K).
     """
-    probabilities, labels = _check_probabilities(probabilities), _check_labels(labels, probabilities.shape)
+    probabilities, labels = _check_probabilities(probabilities), checked_labels(labels, probabilities.shape)
     one_hot = functional.one_hot(labels, probabilities.shape[1])
     return (probabilities - one_hot).square().sum(1).mean().item()
 
@@ -148,71 +144,8 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
     Raises:
         ValueError: for shapes that do not fit, no images, logits that are not finite, or labels outside [0, K).
     """
-    logits, labels = _check_logits(logits), _check_labels(labels, logits.shape)
+    logits, labels = checked_logits(logits), checked_labels(labels, logits.shape)
     return functional.cross_entropy(logits, labels).item()
-
-
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature T in [0.01, 100] at which softmax(logits / T) has the least negative log-likelihood.
-
-    Guo et al. 2017 (arXiv 1706.04599), section 4.2. Fit it on held-out images, never on those it is then measured on.
-    No prediction changes. The likelihood is convex in 1 / T, so that a bracketed Newton search on 1 / T finds the one
-    minimum, the same on every call.
-
-    Args:
-        logits: (N, K), float, finite.
-        labels: (N,), integer, in [0, K).
-
-    Raises:
-        ValueError: for shapes that do not fit, no images, logits that are not finite, or labels outside [0, K).
-
-    Warns:
-        UserWarning: when the minimum lies at or beyond a bound, which is then returned: at 0.01 the images are
-            separated too well to say how sure the model may be; at 100 the logits say nothing about the labels.
-    """
-    logits, labels = _check_logits(logits), _check_labels(labels, logits.shape)
-    coldest, hottest = TEMPERATURE_BOUNDS
-    low, high = 1 / hottest, 1 / coldest
-    if _slope_and_curvature(logits, labels, low)[0] >= 0:
-        warnings.warn(
-            f"the best temperature is at or above {hottest:g}, the highest allowed, which is returned: the logits of "
-            f"the {len(labels)} images are right about as often as by chance, or very large; check that logits and "
-            "labels belong together",
-            stacklevel=2,
-        )
-        return hottest
-    if _slope_and_curvature(logits, labels, high)[0] <= 0:
-        warnings.warn(
-            f"the best temperature is at or below {coldest:g}, the lowest allowed, which is returned: of the "
-            f"{len(labels)} images (almost) none is misclassified, so that no confidence is too high; fit on more or "
-            "harder held-out images",
-            stacklevel=2,
-        )
-        return coldest
-    return 1 / _root(lambda inverse: _slope_and_curvature(logits, labels, inverse), low, high)
-
-
-def _root(slope_and_curvature: Callable[[float], tuple[float, float]], low: float, high: float) -> float:
-    """Where an increasing slope crosses zero between two positive numbers, to 1e-12 of itself."""
-    point, step = math.sqrt(low * high), math.inf
-    while abs(step) > 1e-12 * point:
-        slope, curvature = slope_and_curvature(point)
-        low, high = (low, point) if slope > 0 else (point, high)
-        newton = -slope / curvature if curvature > 0 else math.inf
-        # Newton's steps must halve, or the bracket is halved: no shape of the slope makes the search creep.
-        trusted = low <= point + newton <= high and abs(newton) <= abs(step) / 2
-        step = newton if trusted else math.sqrt(low * high) - point
-        point += step
-    return point
-
-
-def _slope_and_curvature(logits: Tensor, labels: Tensor, inverse: float) -> tuple[float, float]:
-    """First and second derivative of the mean negative log-likelihood with respect to 1 / T, at ``inverse``."""
-    probabilities = torch.softmax(logits * inverse, 1)
-    expected = (probabilities * logits).sum(1)
-    slope = (expected - logits.gather(1, labels[:, None]).squeeze(1)).mean()
-    curvature = (probabilities * (logits - expected[:, None]).square()).sum(1).mean()
-    return slope.item(), curvature.item()
 
 
 def _equal_width(confidence: Tensor, bins: int) -> tuple[Tensor, Tensor]:
@@ -264,7 +197,7 @@ def _check_rows(name: str, rows: Tensor) -> Tensor:
     return rows
 
 
-def _check_logits(logits: Tensor) -> Tensor:
+def checked_logits(logits: Tensor) -> Tensor:
     """``logits`` as float64 on the CPU."""
     return _check_rows("logits", logits)
 
@@ -282,7 +215,7 @@ def _check_probabilities(probabilities: Tensor) -> Tensor:
     return rows
 
 
-def _check_labels(labels: Tensor, shape: torch.Size) -> Tensor:
+def checked_labels(labels: Tensor, shape: torch.Size) -> Tensor:
     """``labels`` as int64 on the CPU, for rows of ``shape`` (N, K)."""
     number, classes = shape
     if tuple(labels.shape) != (number,):

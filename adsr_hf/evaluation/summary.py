@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow
 import torch
 
-from adsr_hf.evaluation.calibration import fit_temperature, reliability_bins
+from adsr_hf.evaluation.calibration import reliability_bins
 from adsr_hf.evaluation.intervals import FigureEntry, Intervals
 from adsr_hf.evaluation.records import EvaluationRecords, figure_vector
 from adsr_hf.evaluation.stability import stability_figures
+from adsr_hf.evaluation.temperature import fit_temperature
 
 
 def figures_of(table: pyarrow.Table, threats: list[str], attacks: list[str], seed: int) -> dict[str, FigureEntry]:

@@ -13,11 +13,11 @@ from adsr_hf.evaluation.calibration import (
     BINNINGS,
     brier_score,
     expected_calibration_error,
-    fit_temperature,
     mean_confidence,
     negative_log_likelihood,
     reliability_bins,
 )
+from adsr_hf.evaluation.temperature import fit_temperature
 
 
 @st.composite

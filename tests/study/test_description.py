@@ -10,6 +10,15 @@ from adsr_hf.errors import UsageError
 from adsr_hf.study.description import read_study
 from tests.study.files import RECIPE, write_study
 
+STUDIES = Path(__file__).parents[2] / "recipes" / "studies"
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_that_is_delivered_can_be_read(path: Path, tmp_path: Path) -> None:
+    study = read_study(path, output_dir=tmp_path / "out")
+    assert len(study.cells) == len(study.variants) * len(study.arms) * len(study.seeds)
+    assert study.plan
+
 
 def test_cells_are_the_grid_with_every_arm_s_first_seed_first(tmp_path: Path) -> None:
     study = read_study(write_study(tmp_path, variants={"small": {}, "wide": {"image_size": 16}}))
