@@ -1,0 +1,80 @@
+"""A study on the page: its tables in both languages, alone or after runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adsr_hf.cli.main import main
+from adsr_hf.evaluation.records import RecordsError
+from adsr_hf.report.page import study_page
+from adsr_hf.report.studies import read_study_record
+from adsr_hf.report.texts import Texts
+from adsr_hf.study.cells import begin, finish
+from adsr_hf.study.description import Study
+from adsr_hf.study.results import study_record
+from tests.report.reading import Reader, write_run
+from tests.study.files import fake_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A good arm, a baseline, and one whose second seed failed."""
+    results: dict[str, Any] = {
+        "AT": {"robust": {"Linf 0.1": 0.4}},
+        "ADSR": {"robust": {"Linf 0.1": 0.7}},
+        "late": {"robust": {"Linf 0.1": 0.4}},
+    }
+    arms = {arm: {} for arm in results}
+    folder = tmp_path_factory.mktemp("study")
+    study = fake_study(folder, results, arms=arms, title="<b>Who</b> wins?", plan="First.\n\nSecond.")
+    failed = next(cell for cell in study.cells if cell.arm == "late" and cell.seed == 1)
+    begin(failed)
+    finish(failed, error="RuntimeError: <no> memory", seconds=1.0)
+    (study.output_dir / "study.json").write_text(json.dumps(study_record(study)))
+    return study
+
+
+def test_the_page_tells_the_table_of_the_record(study: Study) -> None:
+    record = read_study_record(str(study.output_dir))
+    page = Reader(study_page([record], Texts("en")))
+    figures = record["variants"][0]["figures"]
+    robust = 2 + figures.index("Linf 0.1/robust_accuracy")
+    rows = {row[0]: row for row in page.rows[1:4]}
+    assert [len(row) for row in page.rows[:4]] == [2 + len(figures)] * 4
+    assert page.rows[0][robust] == "Robust accuracy, Linf 0.1\u00a0↑"
+    assert rows["ADSR"][robust] == "70.0% ± 0.0% ▲"
+    assert rows["AT"][robust] == "40.0% ± 0.0%"
+    assert rows["late"][1:3] == ["1 of 2", "90.0%"]
+    tests = [row for row in page.rows if len(row) == 5 and row[1] == page.rows[0][robust]]
+    assert [(row[0], row[3]) for row in tests] == [("ADSR", "better"), ("late", "no evidence")]
+    assert "<b>Who</b> wins?" in page.text
+    assert "late, seed 1: RuntimeError: <no> memory" in page.text.replace(" :", ":").replace(":  ", ": ")
+    assert page.fetched == []
+
+
+def test_a_study_stands_alone_or_after_runs_in_both_languages(study: Study, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    output = tmp_path / "report.html"
+    alone, after = [str(study.output_dir)], [str(run), str(study.output_dir / "study.json")]
+    for language, words, title in (("ja", alone, "比較実験：<b>Who</b>"), ("en", after, "Study: <b>Who</b>")):
+        assert main(["report", *words, "-o", str(output), "--language", language]) == 0
+        page = Reader(output.read_text(encoding="utf-8"))
+        assert title in page.text
+        # The run's own sections are there only where a run was named.
+        assert ("class 0" in page.text) == (words is after)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ('{"kind": "comparison", "schema_version": 1}', "is no study"),
+        ("[]", "cannot be read"),
+    ],
+)
+def test_a_damaged_study_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(RecordsError, match=message):
+        read_study_record(str(tmp_path))
