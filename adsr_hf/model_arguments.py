@@ -29,7 +29,8 @@ class ModelArguments(AdapterArguments):
     model_type: str | None = field(
         default=None,
         metadata={
-            "help": "Architecture to train from scratch, as in AutoConfig: vit, deit, beit, swin, convnext, ..."
+            "help": "Architecture to train from scratch, as in AutoConfig: vit, deit, beit, swin, convnext, ..., or "
+            "adsr_cifar_resnet, the ResNet-18 of the robustness papers for images of 32 px (adsr_hf.networks)."
         },
     )
     model_config: dict | str | None = field(
