@@ -104,7 +104,7 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
 
 
 def _calibration(trainer: ADSRTrainer, data: ImageData) -> dict[str, Any] | None:
-    """What trainer.calibrate() returned; where no temperature fits, why, and the run is published as it was trained."""
+    """What trainer.calibrate() returned; or why no temperature fits, and the run is published as it was trained."""
     if trainer.args.calibrate == "none":
         return None
     try:
@@ -165,7 +165,13 @@ def _evaluated_images(config: ADSRConfig, data: ImageData, steps: int, per_epoch
     evaluations = {
         "no": 0,
         "epoch": math.ceil(steps / max(per_epoch, 1)),
-        "steps": steps // int(config.eval_steps or steps or 1),
+        "steps": steps // max(1, _eval_steps(config, steps)),
     }[config.eval_strategy.value]
     validation = len(data.validation) if data.validation is not None else 0
     return evaluations * validation + (len(data.test) if data.test is not None else 0)
+
+
+def _eval_steps(config: ADSRConfig, steps: int) -> int:
+    """Steps between evaluations; below 1 the setting is a share of the run."""
+    given = float(config.eval_steps or steps)
+    return math.ceil(given * steps) if given < 1 else int(given)

@@ -25,7 +25,7 @@ def few_steps(recipe: Path, folder: Path, *flags: str) -> list[str]:
             pytest.skip("the recipe's data are not at hand")
     return [
         *("--output_dir", str(folder), "--dataset", data, "--max_steps", "2", "--max_train_images", "40"),
-        *("--max_eval_images", "20", "--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps"),
+        *("--max_eval_images", "20", "--eval_strategy", "steps", "--eval_steps", "0.5", "--save_strategy", "steps"),
         *("--save_steps", "1", "--per_device_train_batch_size", "20", "--eval_attack_steps", "2"),
         *(
             "--attack_steps",
