@@ -32,7 +32,7 @@ def make_plan(
     Raises:
         ValueError: when the plan that is there was made for something else.
     """
-    asked = {
+    asked: dict[str, Any] = {
         "schema_version": 1,
         "networks": networks,
         "runs": runs,
@@ -79,6 +79,7 @@ def seconds_per_epoch(network: str, run: str, *, data: str, sizes: Sizes) -> flo
     )
     config = recipe.config
     side = recipe.model.image_size
+    assert side is not None
     return estimate_seconds(
         load_model(recipe.model, _CLASSES).model,
         config,

@@ -54,7 +54,7 @@ def _part(folder: Path, row: str, number: int) -> Any:
 def _stands(folder: Path, row: str, whole: int) -> np.ndarray | None:
     """(N,) of 0 and 1: which images withstand AutoAttack, over the first ``whole`` parts; None before the first."""
     vectors = [figure_vector(_part(folder, row, number), _PGD) for number in range(whole)]
-    return np.concatenate(vectors) if vectors else None
+    return np.concatenate([vector for vector in vectors if vector is not None]) if vectors else None
 
 
 def _row(

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForImageClassification
 
-from adsr_hf.attacks import PixelSpace
+from adsr_hf.attacks import PixelSpace, ThreatModel
+from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.models import load_model, load_processor
 from adsr_hf.networks import CifarResNetConfig, CifarResNetForImageClassification
-from tests.tiny import CLASSES, SIZE, TinyImages, tiny_trainer
+from tests.tiny import CLASSES, MEAN, SIZE, STD, TinyImages, tiny_trainer
 
 SMALL: dict[str, Any] = {"depths": [1, 2], "hidden_sizes": [8, 12], "strides": [1, 2]}
 BLOCKS = ("post_activation", "pre_activation")
@@ -244,6 +246,15 @@ class TestInTheProduct:
         # Batch statistics are averaged like weights, and counters copied.
         assert not torch.equal(teacher["stem.1.running_mean"], student["stem.1.running_mean"])
         assert torch.equal(teacher["stem.1.num_batches_tracked"], student["stem.1.num_batches_tracked"])
+
+    def test_evaluation_measures_what_the_network_says(self) -> None:
+        model, images = with_statistics(network()).eval(), TinyImages(20)
+        plan = Plan([ThreatModel.parse("Linf 8/255")], num_steps=3, batch_size=64)
+        records = evaluate(model, images, plan, pixel_space=PixelSpace(MEAN, STD), show_progress=False)
+        with torch.no_grad():
+            right = (model(images.pixel_values).logits.argmax(1) == images.labels).double().mean().item()
+        assert records.figure("accuracy") == pytest.approx(right)
+        assert records.figure("Linf 8/255/robust_accuracy") <= right
 
     def test_the_card_says_what_to_import(self, tmp_path: Path) -> None:
         trainer = tiny_trainer(tmp_path, model=network(), max_steps=1)
