@@ -100,8 +100,8 @@ def _calibration(calibration: CalibrationFacts) -> str:
         "mixed": f"clean and attacked (weight of the attacked: {calibration.share:.0%})",
     }[calibration.fitted_on]
     attacked = (
-        " Under attack both columns come from an attack of their own, since the temperature changes the gradients that "
-        "the attack follows."
+        " Under attack both columns come from an attack of their own, since the temperature changes the gradients "
+        "that the attack follows."
         if any("robust_ece" in figures for figures in calibration.after.values())
         else ""
     )
@@ -113,9 +113,9 @@ def _calibration(calibration: CalibrationFacts) -> str:
     ]
     return (
         f"One temperature, {calibration.temperature:.4g}, was fitted on {calibration.images:,} held-out validation "
-        f"images, {fitted_on}, and is folded into the classification head, whose weight and bias are those of training "
-        "divided by it. Every prediction, and the cost of inference, are what they were without it; only confidence "
-        f"differs.{attacked}\n\n"
+        f"images, {fitted_on}, and is folded into the classification head, whose weight and bias are those of "
+        "training divided by it. Every prediction, and the cost of inference, are what they were without it; only "
+        f"confidence differs.{attacked}\n\n"
         + "\n".join(["| expected calibration error | before | after |", "|---|---|---|", *rows])
     )
 

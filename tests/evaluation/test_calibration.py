@@ -230,3 +230,33 @@ def test_logits_are_checked_by_their_own_name() -> None:
     for function in (negative_log_likelihood, fit_temperature):
         with pytest.raises(ValueError, match=r"logits must be finite, got \[inf, 0\.0\] in row 1"):
             function(torch.tensor([[0.0, 0.0], [torch.inf, 0.0]]), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_saturated_logits_that_are_all_right_are_at_the_bound(seed: int) -> None:
+    logits = 300 * torch.randn(40, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    with pytest.warns(UserWarning, match=r"at or below 0\.01"):
+        assert fit_temperature(logits, logits.argmax(1)) == 0.01
+
+
+class TestWeights:
+    """An image of weight w counts like w copies of it."""
+
+    @settings(deadline=None)
+    @given(case=logits_and_labels(), data=st.data())
+    @pytest.mark.filterwarnings("ignore:the best temperature")
+    def test_whole_weights_are_copies(self, case: tuple, data: st.DataObject) -> None:
+        logits, labels = case
+        counts = torch.tensor(data.draw(st.lists(st.integers(0, 3), min_size=len(labels), max_size=len(labels))))
+        assume(counts.sum() > 0)
+        copied = fit_temperature(logits.repeat_interleave(counts, 0), labels.repeat_interleave(counts))
+        assert fit_temperature(logits, labels, weights=counts) == pytest.approx(copied, rel=1e-6)
+
+    @pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [1.0, float("nan")], [1.0, float("inf")]])
+    def test_weights_that_are_not_allowed(self, weights: list[float]) -> None:
+        with pytest.raises(ValueError, match="weights must be finite and at least 0, and not all 0"):
+            fit_temperature(torch.randn(2, 3), torch.tensor([0, 1]), weights=torch.tensor(weights))
+
+    def test_one_weight_for_each_image(self) -> None:
+        with pytest.raises(ValueError, match=r"weights must have shape \(2,\).*got \(3,\)"):
+            fit_temperature(torch.randn(2, 3), torch.tensor([0, 1]), weights=torch.ones(3))
