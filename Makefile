@@ -1,6 +1,8 @@
 # `make demo` and `make test` do all of their own set-up: a virtual environment in .venv, and the pinned packages.
 PYTHON ?= python3
 VENV := .venv
+# Tests run on one thread each, so two cores take two at a time.
+PYTEST := python -m pytest --numprocesses 2 --dist loadfile
 BIN := $(VENV)/bin
 
 .PHONY: demo test check slow lower-bounds benchmarks clean
@@ -22,17 +24,17 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
 
 slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/$(PYTEST) -m slow
 
 # The oldest supported versions, as far as they install beside the pinned torch.
 lower-bounds:
 	$(PYTHON) -m venv .venv-lower-bounds
 	.venv-lower-bounds/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	.venv-lower-bounds/bin/python -m pip install --quiet --constraint constraints-lower-bounds.txt --editable '.[test]'
-	.venv-lower-bounds/bin/python -m pytest
+	.venv-lower-bounds/bin/$(PYTEST)
 
 benchmarks: $(VENV)/.ready
 	for name in step_cost attack_precision import_time data_loading peak_memory autoattack; do \
