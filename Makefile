@@ -37,7 +37,7 @@ lower-bounds:
 	.venv-lower-bounds/bin/$(PYTEST)
 
 benchmarks: $(VENV)/.ready
-	for name in step_cost attack_precision import_time data_loading peak_memory autoattack; do \
+	for name in step_cost attack_precision import_time data_loading peak_memory evaluation_estimate autoattack; do \
 		$(BIN)/python -m benchmarks.$$name --output docs/results/$$name.json || exit 1; done
 
 clean:

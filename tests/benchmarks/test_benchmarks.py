@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import attack_precision, data_loading, import_time, peak_memory, step_cost
+from benchmarks import attack_precision, data_loading, evaluation_estimate, import_time, peak_memory, step_cost
 
 ROOT = Path(__file__).parents[2]
 MACHINE = {
@@ -61,13 +61,15 @@ def test_step_cost(
 ) -> None:
     record = measured(step_cost.main, "--attack-precision", precision)
     floor = "floor of adsr/pgd_at, from the passes measured"
-    check(record, "step_cost", {"adsr/pgd_at", "clean/pgd_at", floor}, repeats=2)
-    assert record["raw"].keys() == {"clean", "pgd_at", "adsr", "forward", "attack_pass", "training_pass"}
+    methods = {"clean", "adsr", "trades", "pgd_at + awp"}
+    check(record, "step_cost", {f"{method}/pgd_at" for method in methods} | {floor}, repeats=2)
+    assert record["raw"].keys() == methods | {"pgd_at", "forward", "attack_pass", "training_pass"}
     assert record["ratios"][floor]["median"] > 1
     # Two attack steps are 4 forward passes, and the training pass 3.
     assert record["figures"]["floor of adsr/pgd_at, from passes counted (float32)"] == pytest.approx(1 + 1 / 7)
-    for method in ("pgd_at", "adsr"):
+    for method in (methods | {"pgd_at"}) - {"clean"}:
         assert 0 <= record["figures"][f"zero_gradient_share {method}"] <= 1
+    assert [target["limit"] for target in record["targets"]] == [1.1, 1.15]
     printed = capsys.readouterr().out
     assert "ratio adsr/pgd_at" in printed
     assert f"{record['ratios']['adsr/pgd_at']['median']:.4g}" in printed
@@ -117,6 +119,14 @@ def test_import_time(measured: Callable[..., dict[str, Any]]) -> None:
         [a - b for a, b in zip(raw["import adsr_hf"], raw["empty interpreter"], strict=True)]
     )
     assert [target["limit"] for target in record["targets"]] == [0.5, 0.3]
+
+
+def test_evaluation_estimate(measured: Callable[..., dict[str, Any]]) -> None:
+    if not (ROOT / evaluation_estimate.DATA).is_dir():
+        pytest.skip("the benchmark's images are not at hand")
+    record = measured(evaluation_estimate.main, "--data", str(ROOT / evaluation_estimate.DATA))
+    check(record, "evaluation_estimate", {"taken / said"}, repeats=2)
+    assert [target["limit"] for target in record["targets"]] == [1.5, 1.5]
 
 
 def test_data_loading(measured: Callable[..., dict[str, Any]]) -> None:
