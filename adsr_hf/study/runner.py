@@ -194,5 +194,6 @@ class _Slot:
 
 def _how_it_ended(status: int) -> str:
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name} (by the system, if memory ran out)"
+        memory = " (by the system, if memory ran out)" if -status == signal.SIGKILL else ""
+        return f"was ended by {signal.Signals(-status).name}{memory}"
     return f"ended with status {status}"

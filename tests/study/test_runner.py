@@ -161,7 +161,7 @@ def test_a_process_that_dies_costs_its_own_cell_alone(tmp_path: Path) -> None:
     assert killer.wait(60) == 0
     assert done == ["dies", "fails", "AT"]
     errors = [outcome.error if (outcome := outcome_of(cell)) else None for cell in study.cells]
-    assert errors[0] == "its process was killed by SIGKILL (by the system, if memory ran out); see log.txt"
+    assert errors[0] == "its process was ended by SIGKILL (by the system, if memory ran out); see log.txt"
     assert (errors[1] or "").startswith("ValueError: dataset='nowhere'")
     assert is_finished(lives)
     assert not is_finished(fails)
