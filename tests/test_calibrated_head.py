@@ -30,7 +30,7 @@ def cifar_resnet() -> nn.Module:
     return CifarResNetForImageClassification(config)
 
 
-@pytest.mark.parametrize("temperature", [0.37, 1.61, 8.0])
+@pytest.mark.parametrize("temperature", [0.37, 1.61])
 @pytest.mark.parametrize("family", [*FAMILIES, "cifar_resnet"])
 def test_logits_are_divided_and_an_ordinary_checkpoint_keeps_that(
     tmp_path: Path, family: str, temperature: float

@@ -16,6 +16,7 @@ from adsr_hf.calibrating import CalibrationError
 from adsr_hf.calibration_arguments import CalibrationArguments
 from adsr_hf.card_text import card_text
 from adsr_hf.evaluation.calibration import expected_calibration_error
+from adsr_hf.fine_tuning.lora import add_adapters, merged_copy
 from tests.test_calibrated_head import Bounded
 from tests.tiny import TinyImages, tiny_config, tiny_model, tiny_trainer, tiny_vit
 
@@ -182,6 +183,23 @@ class TestWhatIsPublished:
         trainer.save_model()
         published = AutoModelForImageClassification.from_pretrained(tmp_path)
         assert torch.equal(logits(published), logits(networks[publish]))
+        assert published.config.adsr_calibration == record
+
+    @pytest.mark.parametrize("publish", ["student", "teacher"])
+    def test_adapters_are_merged_beside_the_folded_head(
+        self, tmp_path: Path, state: dict[str, Tensor], publish: str
+    ) -> None:
+        pytest.importorskip("peft")
+        model = add_adapters(overconfident(state), rank=2)
+        trainer = tiny_trainer(
+            tmp_path, model=model, eval_dataset=HELD_OUT, calibrate="clean", publish=publish, epsilon=1 / 255
+        )
+        trainer.train()
+        before = logits(merged_copy(trainer.published_model()))
+        record = trainer.calibrate()
+        trainer.save_model()
+        published = AutoModelForImageClassification.from_pretrained(tmp_path)
+        torch.testing.assert_close(logits(published), before / record["temperature"], rtol=1e-4, atol=1e-5)
         assert published.config.adsr_calibration == record
 
     def test_training_again_forgets_the_record(self, tmp_path: Path, state: dict[str, Tensor]) -> None:

@@ -125,6 +125,10 @@ SOURCE_SENTENCES = [
     "evaluate both with the same data, --threat and attack settings",
     "12 greyscale, 3 RGBA converted to RGB",
     "1 broken image skipped",
+    "no temperature between 0.01 and 100 fits the 30 held-out images, since (almost) none of them is misclassified; "
+    "the weights stay uncalibrated. Hold out more or harder images, or calibrate on attacked ones",
+    "no temperature between 0.01 and 100 fits the 30 held-out images, since they are right by chance; the weights "
+    "stay uncalibrated. Train for longer, or calibrate on clean images alone",
 ]
 
 

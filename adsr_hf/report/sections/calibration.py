@@ -1,9 +1,11 @@
 """Can the model's confidence be believed? Reliability diagrams, clean and under attack."""
 
+from typing import Any
+
 from adsr_hf.report.charts import reliability_chart
-from adsr_hf.report.markup import Html, element, figure, grid
+from adsr_hf.report.markup import Html, element, figure, grid, table
 from adsr_hf.report.subjects import ShownArm, Subject
-from adsr_hf.report.wording import missing, number
+from adsr_hf.report.wording import missing, number, recorded
 
 
 def calibration(subject: Subject) -> Html:
@@ -18,6 +20,7 @@ def calibration(subject: Subject) -> Html:
     ]
     if threat is None:
         parts.append(missing(texts("attack.missing")))
+    parts += [_published(arm, subject) for arm in subject.arms if _record(arm) is not None]
     parts += [element("p", _temperature(arm, subject)) for arm in subject.arms]
     return element("section", *parts)
 
@@ -40,6 +43,41 @@ def _chart(arm: ShownArm, condition: str, subject: Subject) -> Html | None:
         y_label=texts("axis.accuracy"),
     )
     return figure(drawing, caption)
+
+
+def _record(arm: ShownArm) -> dict[str, Any] | None:
+    """What the first run recorded about the calibration of the weights that were measured."""
+    record: dict[str, Any] | None = (arm.members[0].run or {}).get("calibration")
+    # A teacher that was measured beside a published student is as it was trained.
+    beside = arm.summary["model"]["weights"] == "teacher" and (record or {}).get("weights") == "student"
+    return None if beside else record
+
+
+def _published(arm: ShownArm, subject: Subject) -> Html:
+    """The temperature that is folded into the arm's head, with ECE before and after; or why there is none."""
+    texts, record = subject.texts, _record(arm)
+    assert record is not None
+    if "refused" in record:
+        reason = recorded(record["refused"], texts)
+        return element("p", texts("calibration.refused", name=arm.name), texts("sentence.space"), reason)
+    told = texts(
+        "calibration.published",
+        name=arm.name,
+        temperature=f"{record['temperature']:.2f}",
+        images=f"{record['images']:,}",
+        fitted_on=texts(f"calibration.fitted_on.{record['fitted_on']}", share=f"{100 * record['share']:.0f}%"),
+    )
+    rows = [
+        [
+            texts("calibration.row", split=texts(f"split.{split}"), condition=texts(f"calibration.condition.{name}")),
+            number("ece", value),
+            number("ece", record["after"][split][name]),
+        ]
+        for split, before in record["before"].items()
+        for name, value in before.items()
+    ]
+    head = [texts(f"calibration.head.{column}") for column in ("figure", "before", "after")]
+    return element("div", element("p", told), table(head, rows, label=texts("calibration.title")))
 
 
 def _temperature(arm: ShownArm, subject: Subject) -> str:
