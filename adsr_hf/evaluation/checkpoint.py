@@ -124,6 +124,7 @@ def evaluate_checkpoint(
             weights=weights,
             data_source=data.dataset,
             split=arguments.split,
+            drawn=data.max_eval_images,
             class_names=class_names,
         ),
         validation=validation,

@@ -15,6 +15,7 @@ class Subject:
         weights: ``"student"`` or ``"teacher"``.
         data_source: name of the data set.
         split: ``"test"`` or ``"validation"``.
+        drawn: how many images were drawn from a larger split; None = it was measured whole.
         class_names: in the model's order; None numbers them.
     """
 
@@ -24,4 +25,5 @@ class Subject:
     weights: str = "student"
     data_source: str = "in memory"
     split: str = "test"
+    drawn: int | None = None
     class_names: Sequence[str] | None = None

@@ -200,6 +200,7 @@ def _described(
         "data": {
             "source": subject.data_source,
             "split": subject.split,
+            "drawn": subject.drawn,
             "fingerprint": facts.fingerprint,
             "images": len(facts.labels),
             "class_names": names,

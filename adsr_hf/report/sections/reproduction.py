@@ -6,8 +6,10 @@ from typing import Any
 
 import yaml
 
+from adsr_hf.calibration_arguments import CalibrationArguments
 from adsr_hf.data.arguments import DataArguments
 from adsr_hf.decision.arms import Member
+from adsr_hf.fine_tuning.arguments import FineTuningArguments
 from adsr_hf.method_arguments import MethodArguments
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.report.markup import Html, element, table
@@ -27,7 +29,9 @@ _TRAINING = (
     "weight_decay",
     "warmup_steps",
     "lr_scheduler_type",
+    "lr_scheduler_kwargs",
     "optim",
+    "optim_args",
     "max_grad_norm",
     "label_smoothing_factor",
     "bf16",
@@ -64,6 +68,7 @@ def reproduction(subject: Subject) -> Html:
 def recipe_text(run: dict[str, Any]) -> str:
     """The run as a recipe that ``adsr train`` reads: what differs from the defaults, and all that shapes training."""
     settings = _chosen(MethodArguments, run["config"])
+    settings |= _chosen(FineTuningArguments, run["config"]) | _chosen(CalibrationArguments, run["config"])
     settings |= {name: run["config"][name] for name in _TRAINING if run["config"].get(name) is not None}
     settings |= _chosen(DataArguments, run["data"]) | _chosen(ModelArguments, run["model"])
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip()
@@ -97,6 +102,7 @@ def evaluate_command(member: Member) -> str:
         "sanity": "true" if summary["sanity"] else None,
         "seed": summary["seed"],
         "dataset": summary["data"]["source"],
+        "max_eval_images": summary["data"].get("drawn"),
     }
     words += [word for name, value in settings.items() if value is not None for word in (f"--{name}", str(value))]
     return shlex.join(words)
