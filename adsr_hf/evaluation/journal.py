@@ -34,11 +34,13 @@ class Journal:
         if self._folder is None:
             self._memory.setdefault(stage, []).append(rows)
             return
+        # numpy below 2.3 would take savez's allow_pickle for one more array; no column holds objects.
+        arrays: dict[str, Any] = dict(rows)
         path = self._folder / f"{_slug(stage)}-{int(rows['index'].min()):08d}-{os.getpid()}.npz"
         partial = path.with_suffix(".partial")
         try:
             with open(partial, "wb") as file:
-                np.savez(file, allow_pickle=False, **rows)
+                np.savez(file, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
