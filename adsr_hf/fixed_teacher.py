@@ -3,25 +3,35 @@
 from typing import Any
 
 from torch import nn
-from transformers import AutoModelForImageClassification
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
+from adsr_hf.attacks.pixels import PixelSpace
 
 
-def load_fixed_teacher(name: str, student: nn.Module) -> nn.Module:
+def load_fixed_teacher(name: str, student: nn.Module, pixel_space: PixelSpace) -> nn.Module:
     """The checkpoint's model, frozen and in eval mode; remote code is never run.
 
     Args:
         name: a Hub name, or a folder.
         student: the model that will learn from it.
+        pixel_space: how the student's images are normalised, which the teacher is shown as they are.
 
     Raises:
-        ValueError: when it cannot be loaded, or has other classes than the student.
+        ValueError: when it cannot be loaded, has other classes than the student, or wants another normalisation.
     """
     try:
         teacher = AutoModelForImageClassification.from_pretrained(name)
+        wanted = PixelSpace.from_processor(AutoImageProcessor.from_pretrained(name))
     except (OSError, ValueError) as error:
-        raise ValueError(f"fixed_teacher={name!r} cannot be loaded as an image classifier: {error}") from error
+        raise ValueError(
+            f"fixed_teacher={name!r} cannot be loaded as an image classifier with its image processor: {error}"
+        ) from error
+    if wanted != pixel_space:
+        raise ValueError(
+            f"fixed_teacher={name!r} expects images under {wanted}, and the student gets them under {pixel_space}: "
+            "its answers would be about other images. Train the student with the teacher's image processor"
+        )
     config: Any = student.config
     theirs, own = dict(teacher.config.id2label), dict(config.id2label)
     if theirs != own:

@@ -77,7 +77,8 @@ class ADSRTrainer(CalibratingTrainer):
         args = self.args
         self._fixed_teacher = None
         if args.fixed_teacher is not None:
-            self._fixed_teacher = load_fixed_teacher(args.fixed_teacher, self.model).to(args.device)
+            self._fixed_teacher = load_fixed_teacher(args.fixed_teacher, self.model, self.pixel_space)
+            self._fixed_teacher.to(args.device)
 
     def compute_loss(
         self,

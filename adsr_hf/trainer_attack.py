@@ -70,7 +70,7 @@ class AttackingTrainer(EvaluatingTrainer):
         """With max_steps, only now is it known how many epochs the run has.
 
         Raises:
-            ValueError: when a ramp or a warm-up is longer than the run.
+            ValueError: when a ramp or a warm-up is longer than the run, or a scheduled attack would never come.
         """
         epochs = self.state.max_steps / self._steps_per_epoch()
         warms_up = self.args.weight_perturbation != "none"
@@ -86,6 +86,12 @@ class AttackingTrainer(EvaluatingTrainer):
                     f"{name}={getattr(self.args, name):g} is longer than the run, which ends after max_steps="
                     f"{self.state.max_steps} steps, {epochs:.3g} epochs; shorten it, or train longer"
                 )
+        late = [epoch for epoch in self.args.attack_schedule or {} if float(epoch) >= epochs]
+        if late:
+            raise ValueError(
+                f"attack_schedule has an entry at epoch {late[0]}, but the run ends after max_steps="
+                f"{self.state.max_steps} steps, {epochs:.3g} epochs; leave it out, or train longer"
+            )
 
     # ---- attack --------------------------------------------------------------------------------------------------
 

@@ -86,3 +86,25 @@ def test_training_says_so_and_can_switch(
     assert trainer._collapse_guard.collapsed
     assert trainer._training_attack().num_steps == (2 if guard == "two_steps" else 1)
     assert [line["step"] for line in trainer.state.log_history if "guard_pgd_accuracy" in line] == [0, 20, 40, 60]
+
+
+def test_a_continued_run_remembers_the_collapse(tmp_path: Path, collapsing: None) -> None:
+    """Training goes on with two steps after a resume, although the guard does not look again."""
+    settings = {
+        "method": "pgd_at",
+        "attack_steps": 1,
+        "epsilon": "1/255",
+        "collapse_guard": "two_steps",
+        "collapse_guard_steps": 20,
+        "max_steps": 50,
+        "learning_rate": 1e-2,
+        "save_strategy": "steps",
+        "save_steps": 45,
+    }
+    first = tiny_trainer(tmp_path, **settings)
+    first.train()
+    assert first._collapse_guard.collapsed
+    continued = tiny_trainer(tmp_path, **settings)
+    continued.train(resume_from_checkpoint=str(tmp_path / "checkpoint-45"))
+    assert vars(continued._collapse_guard) == vars(first._collapse_guard)
+    assert continued._training_attack().num_steps == 2

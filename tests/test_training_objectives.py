@@ -12,7 +12,7 @@ from adsr_hf.mixing import mix_batch
 from adsr_hf.weight_perturbation import WeightPerturbation
 from tests import reference
 from tests.recording import MicroBatch, RecordingTrainer
-from tests.tiny import CLASSES, MEAN, STD, TinyImages, channels, tiny_model, tiny_trainer, tiny_vit
+from tests.tiny import CLASSES, MEAN, STD, TinyImages, channels, tiny_model, tiny_processor, tiny_trainer, tiny_vit
 
 EPSILON, STEPS, TOTAL = 8 / 255, 3, 4
 
@@ -260,6 +260,7 @@ class TestMixing:
 def test_fixed_teacher_rectifies_and_does_not_move(tmp_path: Path) -> None:
     other = tiny_vit(seed=5)
     other.save_pretrained(tmp_path / "teacher")
+    tiny_processor().save_pretrained(tmp_path / "teacher")
     trainer = record(tmp_path / "run", tiny_vit().double(), fixed_teacher=str(tmp_path / "teacher"))
     assert trainer.teacher is None
     done = trainer.micro_batches[2]
@@ -269,8 +270,27 @@ def test_fixed_teacher_rectifies_and_does_not_move(tmp_path: Path) -> None:
     assert_gradients_agree(trainer.gradients[2], expected)
 
 
+@pytest.mark.parametrize(
+    ("processor", "message"),
+    [
+        ({"image_mean": [0.5] * 3}, r"expects images under PixelSpace\(mean=\(0\.5, 0\.5, 0\.5\)"),
+        (None, "cannot be loaded as an image classifier with its image processor"),
+    ],
+)
+def test_fixed_teacher_that_would_see_other_images_is_refused(
+    tmp_path: Path, processor: dict[str, Any] | None, message: str
+) -> None:
+    tiny_vit().save_pretrained(tmp_path / "teacher")
+    if processor is not None:
+        tiny_processor(**processor).save_pretrained(tmp_path / "teacher")
+    trainer = tiny_trainer(tmp_path / "run", fixed_teacher=str(tmp_path / "teacher"))
+    with pytest.raises(ValueError, match=message):
+        trainer.train()
+
+
 def test_fixed_teacher_with_other_classes_is_refused(tmp_path: Path) -> None:
     tiny_vit(id2label={0: "a", 1: "b", 2: "c", 3: "d"}).save_pretrained(tmp_path / "teacher")
+    tiny_processor().save_pretrained(tmp_path / "teacher")
     trainer = tiny_trainer(tmp_path / "run", fixed_teacher=str(tmp_path / "teacher"))
     with pytest.raises(ValueError, match=r"has the classes \['a', 'b', 'c', 'd'\], the model \['LABEL_0'"):
         trainer.train()
@@ -306,6 +326,14 @@ def test_attack_schedule_changes_radius_and_steps(tmp_path: Path) -> None:
     logged = [line["epsilon"] * 255 for line in trainer.state.log_history[:8]]
     assert logged == pytest.approx([2] * 4 + [8] * 4, rel=1e-5)
     assert len(calls) == 4 * (1 + 1) + 4 * (3 + 1)
+
+
+def test_a_scheduled_attack_after_a_run_given_in_steps_is_refused(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, max_steps=6, attack_schedule={0: {"attack_steps": 1}, 2: {"attack_steps": 2}})
+    with pytest.raises(
+        ValueError, match=r"an entry at epoch 2, but the run ends after max_steps=6 steps, 1\.5 epochs"
+    ):
+        trainer.train()
 
 
 @pytest.mark.parametrize("name", ["epsilon_ramp_epochs", "weight_perturbation_warmup_epochs"])

@@ -100,7 +100,7 @@ class AutoPGD:
             rows = better[:, None, None, None]
             best, best_loss = torch.where(rows, current, best), torch.where(better, loss, best_loss)
             best_gradient = torch.where(rows, gradient, best_gradient)
-            stuck = control.after_step(step, improved=loss > before, best_loss=best_loss)
+            stuck = control.after_step(improved=loss > before, best_loss=best_loss)
             if stuck is not None:
                 rows = stuck[:, None, None, None]
                 current, gradient = torch.where(rows, best, current), torch.where(rows, best_gradient, gradient)
@@ -125,7 +125,7 @@ class _StepControl:
         """Each image's direction times its step."""
         return self.sizes[:, None, None, None] * directions
 
-    def after_step(self, step: int, *, improved: Tensor, best_loss: Tensor) -> Tensor | None:
+    def after_step(self, *, improved: Tensor, best_loss: Tensor) -> Tensor | None:
         """Which images start again from their best point, (B,), bool; None between checkpoints."""
         self.improvements = self.improvements + improved
         self.since_checkpoint += 1
