@@ -69,6 +69,7 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         hub_name=hub_name(data_arguments.dataset),
         config=data_arguments.dataset_config,
     )
+    trainer.data_settings = data_arguments.training_settings() | {"train_images": len(data.train)}
     if is_main:
         print(_first_line(trainer, data, network.note), flush=True)
         for note in data.notes:

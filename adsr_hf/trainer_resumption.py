@@ -43,6 +43,10 @@ class ResumableTrainer(FineTuningTrainer):
     It corrects what Trainer leaves open: weights reload under the names they were saved with, a folder counts as a
     checkpoint once its manifest is written, NaN weights are never saved, Ctrl-C ends in a checkpoint, and a run does
     not start in a folder that holds another.
+
+    Attributes:
+        data_settings: what a continued run must have in common with its checkpoint about its images, as JSON values;
+            set it before training. Left empty, images are not compared.
     """
 
     args: ADSRConfig
@@ -50,6 +54,7 @@ class ResumableTrainer(FineTuningTrainer):
 
     def _prepare_run(self) -> None:
         """Set up what a run needs beside Trainer's own state; called once when the trainer is built."""
+        self.data_settings: dict[str, Any] = {}
         self.teacher: EMATeacher | None = None
         self.meters = TrainingMeters()
         self.attack_generator = torch.Generator(self.args.device).manual_seed(self.args.seed + self.args.process_index)
@@ -120,7 +125,7 @@ class ResumableTrainer(FineTuningTrainer):
             for field in fields(MethodArguments)
             if field.name not in _FREE_SETTINGS
         }
-        settings |= self.fine_tuning_settings()
+        settings |= self.fine_tuning_settings() | self.data_settings
         return settings | {"seed": self.args.seed, "total_steps": self.state.max_steps}
 
     def published_model(self) -> nn.Module:

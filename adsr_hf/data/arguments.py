@@ -1,7 +1,7 @@
 """Which images a run reads, and how they become its splits: the fields of a recipe that concern data."""
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
 from adsr_hf.field_checks import at_least, in_range, one_of
 
@@ -15,6 +15,8 @@ _MAX_MAGNITUDE = 30
 
 _EXTRA_LABELS = ("own", "pseudo")
 _MIN_FRACTION = 0.001
+# What says where images lie, how they are kept, and what is measured on them, may differ when a run is continued.
+_FREE_FIELDS = {"dataset", "extra_dataset", "extra_pseudo_labeler", "test_split", "max_eval_images", "cache_gigabytes"}
 # Splits of this name are held out wherever they exist.
 _HELD_OUT_SPLITS = {"validation", "valid", "val", "dev", "test"}
 
@@ -166,6 +168,10 @@ class DataArguments:
         self._check_numbers()
         self._check_policy()
         self._check_extra()
+
+    def training_settings(self) -> dict[str, Any]:
+        """The fields that decide which images a step sees, and how they are changed, as JSON values."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _FREE_FIELDS}
 
     def _check_columns(self) -> None:
         for name in ("image_column", "label_column"):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from adsr_hf.evaluation.fingerprints import model_files
@@ -41,6 +42,17 @@ class Member:
         weights = "teacher" if "teacher" in (measured, published) else "student"
         found: dict[str, float] | None = (self.run.get("robust_overfitting") or {}).get(weights)
         return found
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Training speed: the median over the log lines, whose clock stands still during evaluations.
+
+        Trainer's own ``train_samples_per_second`` counts the images of the whole run but the seconds of its last part
+        where a run was continued. None where the run left no run.json.
+        """
+        history = (self.run or {}).get("log_history", [])
+        logged = [entry["images_per_second"] for entry in history if "images_per_second" in entry]
+        return float(median(logged)) if logged else None
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def _per_image(candidate: Arm, current: Arm, seed: int) -> tuple[list[Delta], di
 def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | str]:
     """Figures of the training runs: the drop from best to last robust accuracy, and throughput."""
     result: dict[str, Delta | str] = {}
-    readers = {"best_to_last_gap": _gap, "training_images_per_second": _throughput}
+    readers = {"best_to_last_gap": _gap, "training_images_per_second": lambda member: member.images_per_second}
     for name, read in readers.items():
         mine, theirs = ([read(member) for member in arm.members] for arm in (candidate, current))
         values = [one for one in mine if one is not None], [one for one in theirs if one is not None]
@@ -129,11 +129,6 @@ def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | str]:
 
 def _gap(member: Member) -> float | None:
     return None if member.overfitting is None else float(member.overfitting["gap"])
-
-
-def _throughput(member: Member) -> float | None:
-    value = (member.run or {}).get("training", {}).get("train_samples_per_second")
-    return None if value is None else float(value)
 
 
 def _corrected(deltas: list[Delta]) -> list[Delta]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 from typing import Any
 
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
@@ -25,18 +25,12 @@ def _overfitting(name: str) -> Callable[[Member], float | None]:
     return lambda member: None if member.overfitting is None else float(member.overfitting[name])
 
 
-def _images_per_second(member: Member) -> float | None:
-    """Median over the log lines, whose clock stands still during evaluations: right for a continued run too."""
-    logged = [entry[_SPEED] for entry in (member.run or {}).get("log_history", []) if _SPEED in entry]
-    return float(median(logged)) if logged else None
-
-
 # Of the training run, once for each seed: too few for a test.
 RUN_FIGURES: dict[str, Callable[[Member], float | None]] = {
     "best_robust_accuracy": _overfitting("best"),
     "last_robust_accuracy": _overfitting("last"),
     "best_to_last_gap": _overfitting("gap"),
-    _SPEED: _images_per_second,
+    _SPEED: lambda member: member.images_per_second,
 }
 
 

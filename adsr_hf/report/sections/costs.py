@@ -14,7 +14,7 @@ def costs(subject: Subject) -> Html:
     missing = texts("missing.record")
     readers: dict[str, Callable[[Member], str | None]] = {
         "training": lambda member: _number(_training(member, "train_runtime"), 0),
-        "throughput": lambda member: _number(_training(member, "train_samples_per_second"), 0),
+        "throughput": lambda member: _number(member.images_per_second, 0),
         "latency": _latency,
         "evaluation": lambda member: _number(member.records.summary["seconds"], 0),
         "parameters": lambda member: f"{member.records.summary['model']['parameters']:,}",
