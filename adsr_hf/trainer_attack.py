@@ -221,7 +221,7 @@ class AttackingTrainer(EvaluatingTrainer):
         """See ResumableTrainer."""
         return super().process_state() | self._collapse_guard.state_dict()
 
-    def load_process_state(self, state: dict[str, Tensor]) -> None:
+    def load_common_state(self, state: dict[str, Tensor]) -> None:
         """See ResumableTrainer."""
-        super().load_process_state(state)
+        super().load_common_state(state)
         self._collapse_guard.load_state_dict(state)

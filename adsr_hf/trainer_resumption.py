@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl
+from transformers import TrainerControl
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
@@ -27,6 +27,7 @@ from adsr_hf.processes import (
     refuse_unsupported_parallelism,
     share_batch_statistics,
 )
+from adsr_hf.run_callback import RunCallback
 from adsr_hf.schedules import warmed_up_decay
 from adsr_hf.teacher import EMATeacher
 from adsr_hf.trainer_optimization import FineTuningTrainer
@@ -64,7 +65,7 @@ class ResumableTrainer(FineTuningTrainer):
         self.epoch_ended = False
         self._owns_output_dir = False
         refuse_unsupported_parallelism(self)
-        self.add_callback(_RunCallback(self))
+        self.add_callback(RunCallback(self))
 
     def train(
         self,
@@ -126,7 +127,13 @@ class ResumableTrainer(FineTuningTrainer):
             if field.name not in _FREE_SETTINGS
         }
         settings |= self.fine_tuning_settings() | self.data_settings
-        return settings | {"seed": self.args.seed, "total_steps": self.state.max_steps}
+        return settings | {
+            "label_smoothing_factor": self.args.label_smoothing_factor,
+            # One figure, since any number of processes may continue a run.
+            "total_train_batch_size": self.get_total_train_batch_size(self.args),
+            "seed": self.args.seed,
+            "total_steps": self.state.max_steps,
+        }
 
     def published_model(self) -> nn.Module:
         """The weights that are saved and pushed: the student, or the teacher with ``publish='teacher'``."""
@@ -202,7 +209,7 @@ class ResumableTrainer(FineTuningTrainer):
         checkpoints.save_tensors(self._process_file(output_dir), self.process_state())
 
     def process_state(self) -> dict[str, Tensor]:
-        """What this process alone knows: its random starts, and what it has gathered since the last log line."""
+        """What is in no other file: this process's random starts, and what it has gathered since the last log line."""
         own = {
             "attack_generator": self.attack_generator.get_state(),
             "loss": self._tr_loss,
@@ -245,11 +252,18 @@ class ResumableTrainer(FineTuningTrainer):
                 f"{checkpoint} was saved by {before} process(es) and is continued by {now}: random starts and the "
                 "next log line will differ from those of an uninterrupted run"
             )
+            first = checkpoint / checkpoints.PROCESS_FILE.format(index=0)
+            self.load_common_state(checkpoints.load_tensors(first))
             return
-        self.load_process_state(checkpoints.load_tensors(self._process_file(checkpoint)))
+        state = checkpoints.load_tensors(self._process_file(checkpoint))
+        self.load_common_state(state)
+        self.load_process_state(state)
+
+    def load_common_state(self, state: dict[str, Tensor]) -> None:
+        """Restore what is the same in every process, whatever their number; subclasses have such state."""
 
     def load_process_state(self, state: dict[str, Tensor]) -> None:
-        """Restore what :meth:`process_state` gave."""
+        """Restore what this process alone knew when it gave :meth:`process_state`."""
         self.attack_generator.set_state(state["attack_generator"])
         self._globalstep_last_logged = int(state["last_logged_step"])
         self._tr_loss += state["loss"].to(self._tr_loss.device)
@@ -274,26 +288,3 @@ class ResumableTrainer(FineTuningTrainer):
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         self._finish_current_push()
         raise TrainingInterrupted(str(self._saved_checkpoint), resumable=not self.args.save_only_model)
-
-
-class _RunCallback(TrainerCallback):
-    """Tells the trainer when a run begins and when a step begins, was taken, and ends."""
-
-    def __init__(self, trainer: ResumableTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.trainer.begin_run()
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self.trainer.epoch_ended = False
-        self.trainer.meters.start_clock()
-
-    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
-        self.trainer.after_optimizer_step()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.trainer.meters.stop_clock()
-
-    def on_epoch_end(self, *_: Any, **__: Any) -> None:
-        self.trainer.epoch_ended = True

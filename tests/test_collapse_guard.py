@@ -1,5 +1,6 @@
 """Catastrophic overfitting is noticed once, and not mistaken for ordinary learning."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adsr_hf.attacks import PGD
+from adsr_hf.checkpoints import write_manifest
 from adsr_hf.collapse_guard import CollapseGuard
 from tests.tiny import tiny_trainer
 
@@ -88,7 +90,8 @@ def test_training_says_so_and_can_switch(
     assert [line["step"] for line in trainer.state.log_history if "guard_pgd_accuracy" in line] == [0, 20, 40, 60]
 
 
-def test_a_continued_run_remembers_the_collapse(tmp_path: Path, collapsing: None) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_continued_run_remembers_the_collapse(tmp_path: Path, collapsing: None, processes: int) -> None:
     """Training goes on with two steps after a resume, although the guard does not look again."""
     settings = {
         "method": "pgd_at",
@@ -104,7 +107,12 @@ def test_a_continued_run_remembers_the_collapse(tmp_path: Path, collapsing: None
     first = tiny_trainer(tmp_path, **settings)
     first.train()
     assert first._collapse_guard.collapsed
+    checkpoint = tmp_path / "checkpoint-45"
+    if processes == 2:
+        # What a second process would have left; both know the guard.
+        shutil.copy(checkpoint / "process_0.safetensors", checkpoint / "process_1.safetensors")
+        write_manifest(checkpoint)
     continued = tiny_trainer(tmp_path, **settings)
-    continued.train(resume_from_checkpoint=str(tmp_path / "checkpoint-45"))
+    continued.train(resume_from_checkpoint=str(checkpoint))
     assert vars(continued._collapse_guard) == vars(first._collapse_guard)
     assert continued._training_attack().num_steps == 2

@@ -37,6 +37,8 @@ def _two_epochs(folder: Path, **changed: Any) -> ADSRTrainer:
         ({"teacher_decay": 0.5}, "teacher_decay was 0.9", "now 0.5"),
         ({"attack_step_size": "2/255"}, "attack_step_size was None", "now 0.0078"),
         ({"seed": 3}, "seed was 0", "now 3"),
+        ({"per_device_train_batch_size": 16, "num_train_epochs": 4}, "total_train_batch_size was 8", "now 16"),
+        ({"gradient_accumulation_steps": 2, "num_train_epochs": 4}, "total_train_batch_size was 8", "now 16"),
     ],
 )
 def test_other_settings_are_refused_with_both_values(
@@ -46,6 +48,20 @@ def test_other_settings_are_refused_with_both_values(
         _two_epochs(finished, **changed).train(resume_from_checkpoint=str(finished / "checkpoint-4"))
     assert was in str(error.value)
     assert now in str(error.value)
+
+
+def test_another_smoothing_of_labels_is_refused_with_both_values(tmp_path: Path) -> None:
+    smoothed = {"method": "pgd_at", "max_steps": 2, "save_steps": 1, "eval_strategy": "no"}
+    Case(**smoothed, label_smoothing_factor=0.1).trainer(tmp_path).train()
+    other = Case(**smoothed, label_smoothing_factor=0.5).trainer(tmp_path)
+    with pytest.raises(CheckpointError, match=r"label_smoothing_factor was 0\.1 and is now 0\.5"):
+        other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+def test_batches_of_the_same_total_may_be_cut_up_otherwise(finished: Path) -> None:
+    trainer = _two_epochs(finished, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    trainer.train(resume_from_checkpoint=str(finished / "checkpoint-8"))
+    assert trainer.state.global_step == 8
 
 
 def test_settings_of_evaluation_may_change(finished: Path) -> None:
