@@ -55,6 +55,10 @@ class Cell:
             "weights": list(self.weights),
         }
 
+    def row_name(self, weights: str) -> str:
+        """What a table calls these weights of the arm."""
+        return f"{self.arm} ({weights})" if len(self.weights) > 1 and weights != "student" else self.arm
+
     def evaluation_folder(self, weights: str) -> Path:
         """Where ``adsr evaluate`` puts the records of these weights."""
         return self.folder / _FOLDERS[weights]

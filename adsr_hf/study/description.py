@@ -1,7 +1,7 @@
 """A study as its file describes it, checked as a whole before anything runs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def _cells(
             threats[arm] = evaluation.threat or [str(ThreatModel(config.norm, float(config.epsilon)))]
             described[variant, arm] = settings, _measured_weights(evaluation.weights, config, where), threats[arm]
         _check_same_threats(threats, variant, reader.path)
-    return [
+    cells = [
         Cell(
             variant,
             arm,
@@ -115,6 +115,8 @@ def _cells(
         for seed in seeds
         for (variant, arm), (settings, weights, threat) in described.items()
     ]
+    _check_rows(cells[: len(described)], reader.path)
+    return cells
 
 
 def _evaluation(reader: StudyReader) -> tuple[StudyEvaluation, dict[str, Any]]:
@@ -162,6 +164,23 @@ def _check_same_threats(threats: Mapping[str, list[str]], variant: str, path: Pa
             f"({told}), so they cannot be compared under their own; name one or several in evaluation, such as "
             "threat: [Linf 8/255]"
         )
+
+
+def _check_rows(cells: Sequence[Cell], path: Path) -> None:
+    """Refuse an arm that is called like the row of another one's teacher: a table knows its rows by their names.
+
+    Args:
+        cells: one of each arm and variant.
+    """
+    taken: dict[tuple[str, str], str] = {}
+    for cell in cells:
+        for name in map(cell.row_name, cell.weights):
+            other = taken.setdefault((cell.variant, name), cell.arm)
+            if other != cell.arm:
+                raise UsageError(
+                    f"two rows of the table of {path} would be called {name!r}: one of the arm {other!r} and one of the "
+                    f"arm {cell.arm!r}; rename one of these arms"
+                )
 
 
 def _as_json(settings: dict[str, Any]) -> dict[str, Any]:

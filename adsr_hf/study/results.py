@@ -123,10 +123,9 @@ def figure_names(threats: list[str], attacks: list[str]) -> list[str]:
 def _rows(study: Study, variant: str, arm: str) -> list[_Row]:
     cells = tuple(cell for cell in study.cells if cell.variant == variant and cell.arm == arm)
     finished = tuple(cell for cell in cells if is_finished(cell))
-    several = len(cells[0].weights) > 1
     rows = []
     for weights in cells[0].weights:
-        name = f"{arm} ({weights})" if several and weights != "student" else arm
+        name = cells[0].row_name(weights)
         folders = [str(cell.evaluation_folder(weights)) for cell in finished]
         found = replace(read_arm(folders), name=name) if folders else None
         rows.append(_Row(name, weights, cells, finished, found))

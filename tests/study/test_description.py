@@ -78,6 +78,12 @@ def test_only_weights_that_exist_are_measured(
     assert study.cells[0].weights == expected
 
 
+def test_an_arm_may_be_called_like_a_row_that_is_not_there(tmp_path: Path) -> None:
+    arms = {"ADSR": {"method": "adsr"}, "ADSR (teacher)": {"method": "adsr", "publish": "teacher"}}
+    study = read_study(write_study(tmp_path, arms=arms, baseline=None, evaluation={"weights": "student"}))
+    assert [cell.arm for cell in study.cells[:2]] == list(arms)
+
+
 def test_a_batch_size_decides_no_figure_and_may_change(tmp_path: Path) -> None:
     small, large = (
         read_study(write_study(tmp_path, evaluation={"batch_size": size})).cells[0].identity for size in (64, 128)
@@ -115,6 +121,13 @@ def test_a_batch_size_decides_no_figure_and_may_change(tmp_path: Path) -> None:
         ({"evaluation": {"output_dir": "x"}}, "output_dir='x' does not go into a study's evaluation"),
         ({"evaluation": {"max_eval_images": 0}}, "max_eval_images=0 must be at least 1"),
         ({"evaluation": {"weights": "teacher"}}, "arm 'AT': .*keeps none"),
+        (
+            {
+                "arms": {"AT": {}, "ADSR": {"method": "adsr"}, "ADSR (teacher)": {}},
+                "evaluation": {"weights": "both"},
+            },
+            r"two rows .*'ADSR \(teacher\)'.*rename",
+        ),
         ({"parallel": 0}, "parallel=0 .* must be a whole number"),
         ({"threads": 1.5}, r"threads=1\.5 .* must be a whole number"),
         ({"launch": "--cpu"}, "launch='--cpu' .* must be a list of words"),
