@@ -12,38 +12,47 @@ REMAINING_SHARE = 0.5
 
 
 class CollapseGuard:
-    """Remembers when PGD accuracy was best, and what training-attack accuracy was then.
+    """Remembers when PGD accuracy was best at the last radius, and what training-attack accuracy was then.
 
     Attributes:
+        best_pgd_accuracy: in [0, 1]; forgotten with another radius, since accuracies compare at one radius alone.
+        training_accuracy_at_best: in [0, 1].
+        radius: of both attacks at the last look, in [0, 1] pixel units.
         collapsed: whether a collapse was seen.
     """
 
     def __init__(self) -> None:
         self.best_pgd_accuracy = 0.0
         self.training_accuracy_at_best = 0.0
+        self.radius = 0.0
         self.collapsed = False
 
-    def look(self, *, training_accuracy: float, pgd_accuracy: float) -> bool:
+    def look(self, *, training_accuracy: float, pgd_accuracy: float, radius: float) -> bool:
         """Whether the run collapses now: PGD accuracy at half its best or below, training accuracy no lower than then.
+
+        The first look at a new radius is still judged by the best at the last one, so that a collapse is also seen
+        while the radius grows: a larger radius alone would lower training accuracy too.
 
         Args:
             training_accuracy: share of a batch that is right under the training attack, in [0, 1].
             pgd_accuracy: share of the same batch that is right under PGD, in [0, 1].
+            radius: of both attacks, in [0, 1] pixel units.
         """
-        if pgd_accuracy >= self.best_pgd_accuracy:
+        fell = self.best_pgd_accuracy > 0 and pgd_accuracy <= REMAINING_SHARE * self.best_pgd_accuracy
+        if fell and training_accuracy >= self.training_accuracy_at_best and not self.collapsed:
+            self.collapsed = True
+            return True
+        if radius != self.radius or pgd_accuracy >= self.best_pgd_accuracy:
             self.best_pgd_accuracy, self.training_accuracy_at_best = pgd_accuracy, training_accuracy
-            return False
-        fell = pgd_accuracy <= REMAINING_SHARE * self.best_pgd_accuracy
-        first = fell and training_accuracy >= self.training_accuracy_at_best and not self.collapsed
-        self.collapsed = self.collapsed or first
-        return first
+            self.radius = radius
+        return False
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a continued run must know, as scalar tensors."""
-        values = (self.best_pgd_accuracy, self.training_accuracy_at_best, float(self.collapsed))
+        values = (self.best_pgd_accuracy, self.training_accuracy_at_best, self.radius, float(self.collapsed))
         return {"collapse_guard": torch.tensor(values, dtype=torch.float64)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore a state made by :meth:`state_dict`."""
-        self.best_pgd_accuracy, self.training_accuracy_at_best, collapsed = state["collapse_guard"].tolist()
-        self.collapsed = bool(collapsed)
+        best, at_best, self.radius, collapsed = state["collapse_guard"].tolist()
+        self.best_pgd_accuracy, self.training_accuracy_at_best, self.collapsed = best, at_best, bool(collapsed)

@@ -123,13 +123,13 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         """What the attacker may do, in training and in evaluation."""
         return ThreatModel(self.norm, float(self.epsilon))
 
-    def attack_at(self, epoch: float, *, ramp: float = 1.0, num_steps: int | None = None) -> PGD | AutoPGD:
+    def attack_at(self, epoch: float, *, ramp: float = 1.0, least_steps: int = 1) -> PGD | AutoPGD:
         """The attack on training images at a point of the run.
 
         Args:
             epoch: epochs that have passed, which choose among the entries of ``attack_schedule``.
             ramp: share of the radius, in (0, 1], which also scales a given step size.
-            num_steps: instead of the settings' own.
+            least_steps: taken where the settings ask for fewer.
         """
         epsilon, steps = float(self.epsilon), self.attack_steps
         schedule = self.attack_schedule
@@ -140,7 +140,7 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
                     entry.get("attack_steps", self.attack_steps),
                 )
         threat = ThreatModel(self.norm, ramp * epsilon)
-        steps = num_steps or steps
+        steps = max(steps, least_steps)
         starts: dict[str, Any] = {"random_start": self.attack_random_start, "restarts": self.attack_restarts}
         if self.attack_random_start and self.objective in ("trades", "mart"):
             starts["start_deviation"] = NEAR_START

@@ -129,7 +129,7 @@ class AttackingTrainer(EvaluatingTrainer):
             step=self.state.global_step, ramp_steps=self.args.epsilon_ramp_epochs * self._steps_per_epoch()
         )
         switched = self.args.collapse_guard == "two_steps" and self._collapse_guard.collapsed
-        return self.args.attack_at(self._epochs_passed(), ramp=ramp, num_steps=2 if switched else None)
+        return self.args.attack_at(self._epochs_passed(), ramp=ramp, least_steps=2 if switched else 1)
 
     def _on_victim(self, work: Callable[[LogitsFunction], Any], others: dict[str, Any]) -> Any:
         """What ``work`` makes of the attacked network's logits function, while that network is frozen."""
@@ -199,7 +199,7 @@ class AttackingTrainer(EvaluatingTrainer):
         shares = self.accelerator.reduce(self._on_victim(share_right, others), "mean")
         training, pgd = shares.tolist()
         self.log({"guard_training_attack_accuracy": training, "guard_pgd_accuracy": pgd})
-        if self._collapse_guard.look(training_accuracy=training, pgd_accuracy=pgd):
+        if self._collapse_guard.look(training_accuracy=training, pgd_accuracy=pgd, radius=attack.threat.epsilon):
             self._report_collapse(training, pgd)
 
     def _report_collapse(self, training: float, pgd: float) -> None:

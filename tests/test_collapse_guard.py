@@ -12,14 +12,33 @@ from adsr_hf.checkpoints import write_manifest
 from adsr_hf.collapse_guard import CollapseGuard
 from tests.tiny import tiny_trainer
 
+SMALL, FULL = 2 / 255, 8 / 255
 
-def looks(*pairs: tuple[float, float]) -> list[bool]:
+
+def looks(*accuracies: tuple[float, ...]) -> list[bool]:
+    """What the guard says to (training accuracy, PGD accuracy) at FULL, or at a third value."""
     guard = CollapseGuard()
-    return [guard.look(training_accuracy=training, pgd_accuracy=pgd) for training, pgd in pairs]
+    return [
+        guard.look(training_accuracy=training, pgd_accuracy=pgd, radius=radius[0] if radius else FULL)
+        for training, pgd, *radius in accuracies
+    ]
 
 
 def test_a_collapse_is_reported_once() -> None:
     assert looks((0.3, 0.2), (0.5, 0.4), (0.6, 0.3), (0.9, 0.1), (0.95, 0.0)) == [False, False, False, True, False]
+
+
+def test_a_best_at_a_smaller_radius_hides_no_collapse() -> None:
+    assert looks((0.82, 0.80, SMALL), (0.50, 0.45, FULL), (0.78, 0.00, FULL)) == [False, False, True]
+
+
+def test_a_collapse_while_the_radius_grows_is_seen() -> None:
+    assert looks((0.50, 0.45, 0.010), (0.80, 0.05, 0.011), (0.85, 0.00, 0.012)) == [False, True, False]
+
+
+def test_a_best_before_the_radius_grew_is_forgotten() -> None:
+    """0.35 is less than half of 0.8, and training accuracy is back where it was, but so it was at this radius."""
+    assert not any(looks((0.5, 0.8, SMALL), (0.4, 0.38, FULL), (0.5, 0.35, FULL)))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +46,7 @@ def test_a_collapse_is_reported_once() -> None:
     [
         [(0.3, 0.3), (0.4, 0.35), (0.5, 0.4), (0.55, 0.38)],
         # Everything gets worse, as while the radius still grows.
-        [(0.8, 0.8), (0.5, 0.35), (0.3, 0.2)],
+        [(0.8, 0.8, 0.01), (0.5, 0.35, 0.02), (0.3, 0.15, 0.03)],
         [(0.1, 0.0), (0.2, 0.0), (0.3, 0.1)],
     ],
 )
@@ -38,10 +57,10 @@ def test_ordinary_runs_do_not_collapse(pairs: list[tuple[float, float]]) -> None
 def test_state_goes_through_tensors() -> None:
     guard, other = CollapseGuard(), CollapseGuard()
     for training, pgd in ((0.5, 0.41), (0.9, 0.0)):
-        guard.look(training_accuracy=training, pgd_accuracy=pgd)
+        guard.look(training_accuracy=training, pgd_accuracy=pgd, radius=FULL)
     other.load_state_dict(guard.state_dict())
     assert vars(other) == vars(guard)
-    assert other.collapsed
+    assert (other.collapsed, other.radius) == (True, FULL)
 
 
 @pytest.fixture

@@ -225,6 +225,12 @@ class TestAttacks:
         assert (attack.num_steps, attack.keep, attack.random_start, attack.restarts) == (10, "last", True, 1)
         assert str(attack.threat) == "Linf 8/255"
 
+    def test_two_steps_after_a_collapse_weaken_no_later_entry_of_a_schedule(self, output_dir: str) -> None:
+        schedule = {0: {"attack_steps": 1}, 1: {"attack_steps": 7}}
+        config = tiny_config(output_dir, attack_steps=1, attack_schedule=schedule)
+        assert [config.attack_at(epoch).num_steps for epoch in (0, 1)] == [1, 7]
+        assert [config.attack_at(epoch, least_steps=2).num_steps for epoch in (0, 1)] == [2, 7]
+
     def test_given_step(self, output_dir: str) -> None:
         assert tiny_config(output_dir, attack_step_size="2/255").attack_at(0).resolved_step_size == 2 / 255
 
