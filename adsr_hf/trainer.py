@@ -148,7 +148,9 @@ class ADSRTrainer(CalibratingTrainer):
         return loss * share, outputs
 
     def _values(self, pixels: Tensor, *, like: Tensor) -> Tensor:
-        return self.pixel_space.to_pixel_values(pixels).to(like.dtype)
+        values = self.pixel_space.to_pixel_values(pixels)
+        # Between grey levels there is no integer: a cast would cut perturbations off.
+        return values.to(like.dtype) if like.is_floating_point() else values
 
     def _fixed_targets(self, labels: Tensor) -> Tensor:
         return smooth_labels(labels, self.num_classes, smoothing=self.args.label_smoothing_factor)
