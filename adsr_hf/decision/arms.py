@@ -44,6 +44,16 @@ class Member:
         return found
 
     @property
+    def why_not_shippable(self) -> str | None:
+        """Why the weights that were measured cannot be shipped; None where they can."""
+        if self.records.summary["model"]["weights"] != "teacher":
+            return None
+        return (
+            f"{self.folder} measured the teacher, which no model.safetensors holds; train with publish: teacher and "
+            "evaluate that checkpoint, so that there is a model to ship and to return to"
+        )
+
+    @property
     def images_per_second(self) -> float | None:
         """Training speed: the median over the log lines, whose clock stands still during evaluations.
 

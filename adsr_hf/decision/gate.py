@@ -51,8 +51,12 @@ def decide(policy: Policy, comparison: Comparison, candidate: Arm) -> tuple[Deci
     """Apply every rule. One failure keeps the current model; else one open rule leaves it open.
 
     Raises:
-        ValueError: when a rule is about something that was not measured; it says what was.
+        ValueError: when a rule is about something that was not measured; it says what was. Also when a member of
+            the candidate measured weights that cannot be shipped.
     """
+    for member in candidate.members:
+        if member.why_not_shippable is not None:
+            raise ValueError(member.why_not_shippable)
     outcomes = [_enough_images(policy, comparison)]
     for rule, bounds, sign in (("minimum_gain", policy.minimum_gain, 1), ("maximum_loss", policy.maximum_loss, -1)):
         for pattern, bound in bounds.items():

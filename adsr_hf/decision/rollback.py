@@ -64,11 +64,8 @@ def rollback_point(member: Member) -> RollbackPoint:
         RollbackError: when neither a folder nor a downloaded Hub revision with safetensors weights is at hand.
     """
     model = member.records.summary["model"]
-    if model["weights"] == "teacher":
-        raise RollbackError(
-            f"{member.folder} measured the teacher, which no model.safetensors holds; train with publish: teacher and "
-            "evaluate that checkpoint, so that there is a model to ship and to return to"
-        )
+    if member.why_not_shippable is not None:
+        raise RollbackError(member.why_not_shippable)
     if member.checkpoint is not None:
         hashes = model_files(member.checkpoint)
         _check_weights(hashes, str(member.checkpoint))

@@ -101,6 +101,23 @@ def test_an_error_removes_an_older_decision(tmp_path: Path) -> None:
     assert not (tmp_path / "decision.json").exists()
 
 
+@pytest.mark.parametrize("measured", [["teacher"], ["student", "teacher"]])
+def test_weights_that_cannot_be_shipped_are_not_promoted(
+    tmp_path: Path, measured: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A good teacher beside a model.safetensors that holds another network."""
+    old = write_fake_run(tmp_path / "old", images=900, train_seed=9)
+    new = [
+        write_fake_run(tmp_path / f"new{seed}", robust={"Linf 8/255": 0.6}, images=900, train_seed=seed, weights=one)
+        for seed, one in enumerate(measured)
+    ]
+    assert gate(tmp_path, [",".join(map(str, new)), str(old)], POLICY) == 1
+    told = capsys.readouterr().err
+    assert f"{new[-1]} measured the teacher" in told
+    assert "publish: teacher" in told
+    assert not (tmp_path / "decision.json").exists()
+
+
 def test_every_seed_must_be_sane(tmp_path: Path) -> None:
     good, bad, old = (
         str(write_fake_run(tmp_path / name, robust={"Linf 8/255": share}, images=900, train_seed=seed, sanity=sanity))
