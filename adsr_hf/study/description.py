@@ -178,8 +178,8 @@ def _check_rows(cells: Sequence[Cell], path: Path) -> None:
             other = taken.setdefault((cell.variant, name), cell.arm)
             if other != cell.arm:
                 raise UsageError(
-                    f"two rows of the table of {path} would be called {name!r}: one of the arm {other!r} and one of the "
-                    f"arm {cell.arm!r}; rename one of these arms"
+                    f"two rows of the table of {path} would be called {name!r}: one of the arm {other!r}, one of "
+                    f"{cell.arm!r}; rename one of these arms"
                 )
 
 
