@@ -9,6 +9,7 @@ from adsr_hf.decision.deltas import (
     calibration_delta,
     higher_is_better,
     per_image_delta,
+    resamples_for,
     run_delta,
     verdict_of,
 )
@@ -106,7 +107,9 @@ def _per_image(candidate: Arm, current: Arm, seed: int) -> tuple[list[Delta], di
         calibrations.append(f"{threat}/ece")
     means += [*NOISE_FIGURES, "brier_score"]
     found = {name: per_image_delta(name, candidate, current, seed=seed) for name in means}
-    found |= {name: calibration_delta(name, candidate, current, seed=seed) for name in calibrations}
+    resamples = resamples_for(len(means) + len(calibrations))
+    for name in calibrations:
+        found[name] = calibration_delta(name, candidate, current, seed=seed, resamples=resamples)
     missing = {name: "not measured for both models" for name, delta in found.items() if delta is None}
     for threat in records.threats:
         missing[f"{threat}/{records.attacks[-1]}/robust_accuracy"] = f"it is {threat}/robust_accuracy by definition"

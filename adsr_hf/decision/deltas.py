@@ -70,6 +70,11 @@ def verdict_of(name: str, interval: tuple[float, float], adjusted: float | None)
     return "better" if (low > 0) == higher_is_better(name) else "worse"
 
 
+def resamples_for(tests: int) -> int:
+    """Resamples of a bootstrap so many that its smallest p-value survives Holm's correction over ``tests`` tests."""
+    return max(RESAMPLES, 100 * tests)
+
+
 def per_image_delta(name: str, candidate: Arm, current: Arm, *, seed: int) -> Delta | None:
     """Compare a figure that is a mean over images; None where one side did not measure it.
 

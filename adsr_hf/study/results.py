@@ -6,9 +6,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
-from adsr_hf.decision.deltas import Delta, calibration_delta, per_image_delta, verdict_of
+from adsr_hf.decision.deltas import Delta, calibration_delta, per_image_delta, resamples_for, verdict_of
 from adsr_hf.evaluation.records import RecordsError
-from adsr_hf.evaluation.statistics import RESAMPLES, holm
+from adsr_hf.evaluation.statistics import holm
 from adsr_hf.machine import describe_machine
 from adsr_hf.study.cells import LOG_FILE, Cell, is_finished, outcome_of
 from adsr_hf.study.description import Study
@@ -155,8 +155,7 @@ def _tests(study: Study, rows: list[_Row], names: list[str]) -> tuple[dict[str, 
     others = [row for row in rows if row.arm is not None and row.arm is not base]
     if base is None:
         return {}, {}
-    # So fine that the smallest p-value survives the correction.
-    resamples = max(RESAMPLES, 100 * len(others) * len(names))
+    resamples = resamples_for(len(others) * len(names))
     found: dict[tuple[str, str], Delta] = {}
     refused: dict[str, str] = {}
     for row in others:

@@ -1,6 +1,7 @@
 """Comparisons of made-up records whose differences are known."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,19 @@ def test_the_family_is_corrected_by_holm(tmp_path: Path) -> None:
     for rank, index in enumerate(order):
         running = max(running, min(1.0, (len(tested) - rank) * (tested[index].p_value or 0)))
         assert tested[index].adjusted_p_value == pytest.approx(running)
+
+
+def test_many_figures_leave_a_miscalibration_findable(tmp_path: Path) -> None:
+    # 33 tests: 2 / 1001, the least p-value of a thousand resamples, would become 0.066.
+    threats = {f"Linf {radius}/255": 0.3 for radius in range(1, 14)}
+    settings: dict[str, Any] = {"robust": threats, "images": 150, "attacks": ["pgd"], "noise_accuracy": None}
+    calibrated = write_fake_run(tmp_path / "a", accuracy=0.9, train_seed=1, **settings)
+    sharp = write_fake_run(tmp_path / "b", accuracy=0.5, sharpness=30, train_seed=2, **settings)
+    comparison = compared([sharp], [calibrated])
+    assert sum(one.p_value is not None for one in comparison.deltas) >= 26
+    error = comparison.delta("ece")
+    assert error is not None
+    assert error.verdict == "worse"
 
 
 def test_errors_are_better_when_they_fall() -> None:

@@ -106,7 +106,7 @@ def test_weights_that_cannot_be_shipped_are_not_promoted(
     tmp_path: Path, measured: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A good teacher beside a model.safetensors that holds another network."""
-    old = write_fake_run(tmp_path / "old", images=900, train_seed=9)
+    old = write_fake_run(tmp_path / "old", robust={"Linf 8/255": 0.4}, images=900, train_seed=9)
     new = [
         write_fake_run(tmp_path / f"new{seed}", robust={"Linf 8/255": 0.6}, images=900, train_seed=seed, weights=one)
         for seed, one in enumerate(measured)
