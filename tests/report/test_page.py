@@ -29,6 +29,26 @@ def page(runs: list[Path]) -> Reader:
     return Reader(page_of(*runs))
 
 
+@pytest.mark.parametrize(
+    ("weights", "publish", "expected"),
+    [("teacher", "student", "2.0 points"), ("student", "teacher", "2.0 points"), ("student", "student", "9.0 points")],
+)
+def test_the_headline_on_overfitting_is_of_the_weights_that_were_measured(
+    run: Path, weights: str, publish: str, expected: str
+) -> None:
+    record, model = (json.loads((run / name).read_text()) for name in ("run.json", "evaluation/summary.json"))
+    steps = {"best_step": 50, "last_step": 100}
+    drops = {
+        "student": {"best": 0.5, "last": 0.41, "gap": 0.09} | steps,
+        "teacher": {"best": 0.6, "last": 0.58, "gap": 0.02} | steps,
+    }
+    change_run(run, config=record["config"] | {"publish": publish}, robust_overfitting=drops)
+    change_summary(run, model=model["model"] | {"weights": weights})
+    told = re.search(r"ended at [\d.]+%: ([\d.]+ points)", Reader(page_of(run)).text)
+    assert told is not None
+    assert told[1] == expected
+
+
 @pytest.fixture
 def run(tmp_path: Path, runs: list[Path]) -> Path:
     """A copy of the candidate that a test may change."""

@@ -132,8 +132,7 @@ def sanity_name(name: str, subject: Subject) -> str:
 
 
 def _overfitting(subject: Subject) -> list[str]:
-    run = subject.first.members[0].run
-    drop = (run or {}).get("robust_overfitting", {}).get("student")
+    drop = subject.first.members[0].overfitting
     if drop is None:
         return []
     return [
