@@ -22,10 +22,10 @@ _LABELS_IN_WORDS = {
 
 def method_in_words(config: ADSRConfig) -> str:
     """One sentence: the objective, and where the labels came from."""
-    labels = _LABELS_IN_WORDS[str(config.labels)]
+    labels = _LABELS_IN_WORDS[config.settled_labels]
     if config.fixed_teacher is not None:
         labels = ", against labels that another, fixed model rectifies (Wu, Wang & Chen, ICLR 2024, arXiv 2305.12118)"
-    return f"{_OBJECTIVES_IN_WORDS[str(config.objective)]}{labels}."
+    return f"{_OBJECTIVES_IN_WORDS[config.settled_objective]}{labels}."
 
 
 def evaluation_attack(config: ADSRConfig) -> EvaluationAttack | None:
@@ -38,9 +38,9 @@ def evaluation_attack(config: ADSRConfig) -> EvaluationAttack | None:
 
 def recipe_settings(config: ADSRConfig, *, total_steps: int) -> dict[str, str]:
     """The settings that act in this run, name to value, without paths, names of machines or secrets."""
-    settings = {"objective": str(config.objective), "labels": str(config.labels)}
+    settings = {"objective": config.settled_objective, "labels": config.settled_labels}
     for objective in ("trades", "mart"):
-        if config.objective == objective:
+        if config.settled_objective == objective:
             settings[f"{objective}_beta"] = f"{getattr(config, f'{objective}_beta'):g}"
     settings |= _attack_settings(config) if config.attacks else {}
     if config.rectifies:
@@ -51,7 +51,7 @@ def recipe_settings(config: ADSRConfig, *, total_steps: int) -> dict[str, str]:
         settings["teacher_decay"] = f"{config.teacher_decay:g}" + (
             ", warmed up" if config.teacher_decay_warmup else ""
         )
-    if config.labels == "label_smoothing":
+    if config.settled_labels == "label_smoothing":
         settings["label_smoothing_factor"] = f"{config.label_smoothing_factor:g}"
     settings |= _regularization_settings(config)
     if config.calibrate != "none":

@@ -49,7 +49,7 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
     )
 
     def __post_init__(self) -> None:
-        self.check_method(label_smoothing_factor=self._checked_smoothing())
+        self.check_method()
         self.check_fine_tuning()
         self.check_calibration(epsilon=float(self.epsilon), eval_attack_steps=self.eval_attack_steps)
         chooses_best = self.load_best_model_at_end or self.save_strategy == "best"
@@ -90,11 +90,6 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
                 "use_reentrant=True in the activation checkpointing settings breaks the attack, which differentiates "
                 "with respect to its input; set it to False"
             )
-
-    def _checked_smoothing(self) -> float:
-        if not 0 <= self.label_smoothing_factor < 1:
-            raise ValueError(f"label_smoothing_factor={self.label_smoothing_factor} must lie in [0, 1)")
-        return self.label_smoothing_factor
 
     def _check_lengths(self) -> None:
         """What is counted in epochs must fit into the run; the length of one in steps is known to Trainer alone."""
@@ -142,7 +137,7 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         threat = ThreatModel(self.norm, ramp * epsilon)
         steps = max(steps, least_steps)
         starts: dict[str, Any] = {"random_start": self.attack_random_start, "restarts": self.attack_restarts}
-        if self.attack_random_start and self.objective in ("trades", "mart"):
+        if self.attack_random_start and self.settled_objective in ("trades", "mart"):
             starts["start_deviation"] = NEAR_START
         if self.training_attack == "apgd":
             return AutoPGD(threat, num_steps=steps, **starts)

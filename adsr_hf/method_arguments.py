@@ -29,9 +29,15 @@ def _help(text: str) -> dict[str, str]:
 class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArguments):
     """How to train and how to measure. Every field is checked when the object is built.
 
+    ``objective`` and ``labels`` hold what departs from the method; the pair that is trained with is
+    ``settled_objective`` and ``settled_labels``.
+
     Raises:
         ValueError: naming the field, its value, what is allowed and a way out.
     """
+
+    # A field of TrainingArguments, not one of this class.
+    label_smoothing_factor = 0.0
 
     method: Literal["clean", "pgd_at", "trades", "mart", "adsr"] = field(
         default="adsr",
@@ -118,32 +124,43 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
     )
 
     @property
+    def settled_objective(self) -> str:
+        """The loss that is trained with: ``objective``, or the method's where it is None."""
+        return self.objective or METHODS[self.method][0]
+
+    @property
+    def settled_labels(self) -> str:
+        """Where labels come from: ``labels``, or where it is None the method's, smoothed if there is a factor."""
+        of_method = METHODS[self.method][1]
+        smoothed = of_method == "onehot" and self.label_smoothing_factor > 0
+        return self.labels or ("label_smoothing" if smoothed else of_method)
+
+    @property
     def attacks(self) -> bool:
         """Whether training images are attacked."""
-        return self.objective != "clean"
+        return self.settled_objective != "clean"
 
     @property
     def rectifies(self) -> bool:
         """Whether a teacher rectifies the labels."""
-        return self.labels == "adsr"
+        return self.settled_labels == "adsr"
 
     @property
     def keeps_teacher(self) -> bool:
         """Whether a moving average is maintained: to learn from, or because publish='teacher' delivers it."""
         return (self.rectifies and self.fixed_teacher is None) or self.publish == "teacher"
 
-    def check_method(self, *, label_smoothing_factor: float = 0.0) -> None:
-        """Check every field once, and settle ``objective``, ``labels`` and ``method`` on one pair.
+    def check_method(self) -> None:
+        """Check every field, and write the pair of objective and labels in one way; may be called again.
 
-        ``method`` is ``"adsr"`` afterwards where labels are rectified, and the objective's name otherwise.
-
-        Args:
-            label_smoothing_factor: TrainingArguments' own field.
+        ``method`` is ``"adsr"`` afterwards where labels are rectified, and the objective's name otherwise;
+        ``objective`` and ``labels`` are None where they are that method's own, so that a copy with another method is
+        trained by that one.
 
         Raises:
             ValueError: at the first field that is not allowed.
         """
-        self._settle_pair(label_smoothing_factor)
+        self._settle_pair()
         for name in ("publish", "evaluate_weights"):
             allowed = ("student", "teacher") if name == "publish" else ("both", "student", "teacher")
             one_of(name, getattr(self, name), allowed)
@@ -158,39 +175,44 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
                 f"collapse_guard={self.collapse_guard!r} watches the training attack, and method='clean' has none; "
                 "set it to 'off'"
             )
-        self._check_labels(label_smoothing_factor)
-        self.check_regularization(objective=str(self.objective))
+        self._check_labels()
+        self.check_regularization(objective=self.settled_objective)
         if self.evaluate_weights == "teacher" and not self.keeps_teacher:
             raise ValueError(
                 f"evaluate_weights='teacher' but method={self.method!r} with publish='student' keeps no teacher; set "
                 "publish='teacher', or evaluate_weights='student'"
             )
 
-    def _settle_pair(self, label_smoothing_factor: float) -> None:
+    def _settle_pair(self) -> None:
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(
+                f"label_smoothing_factor={self.label_smoothing_factor} must lie in [0, 1); 0 leaves labels as they are"
+            )
         one_of("method", self.method, tuple(METHODS))
-        objective, labels = METHODS[self.method]
-        if labels == "onehot" and label_smoothing_factor:
-            labels = "label_smoothing"
-        self.objective = self.objective or objective  # type: ignore[assignment]
-        self.labels = self.labels or labels  # type: ignore[assignment]
-        one_of("objective", self.objective, OBJECTIVES)
-        one_of("labels", self.labels, LABELS)
-        if self.objective == "clean" and self.rectifies:
+        objective, labels = self.settled_objective, self.settled_labels
+        one_of("objective", objective, OBJECTIVES)
+        one_of("labels", labels, LABELS)
+        if objective == "clean" and labels == "adsr":
             raise ValueError(
                 "objective='clean' does not go with labels='adsr': rectified labels soften what adversarial training "
                 "would overfit, and clean training has no attack; use objective='pgd_at', or labels='label_smoothing'"
             )
-        self.method = "adsr" if self.rectifies else self.objective  # type: ignore[assignment]
+        self.method = "adsr" if labels == "adsr" else objective  # type: ignore[assignment]
+        self.objective = self.labels = None
+        if objective != self.settled_objective:
+            self.objective = objective  # type: ignore[assignment]
+        if labels != self.settled_labels:
+            self.labels = labels  # type: ignore[assignment]
 
-    def _check_labels(self, label_smoothing_factor: float) -> None:
+    def _check_labels(self) -> None:
         in_range("trades_beta", self.trades_beta, low=0, fix="6 is the paper's value")
         in_range("mart_beta", self.mart_beta, low=0, fix="5 is the paper's value")
-        if label_smoothing_factor and self.labels != "label_smoothing":
+        if self.label_smoothing_factor and self.settled_labels != "label_smoothing":
             raise ValueError(
-                f"label_smoothing_factor={label_smoothing_factor} does not go with method={self.method!r}, whose "
-                f"labels are {self.labels!r}; set it to 0, or labels='label_smoothing'"
+                f"label_smoothing_factor={self.label_smoothing_factor} does not go with method={self.method!r}, whose "
+                f"labels are {self.settled_labels!r}; set it to 0, or labels='label_smoothing'"
             )
-        if self.labels == "label_smoothing" and not label_smoothing_factor:
+        if self.settled_labels == "label_smoothing" and not self.label_smoothing_factor:
             raise ValueError(
                 "labels='label_smoothing' needs label_smoothing_factor above 0, such as 0.1; or use labels='onehot'"
             )
@@ -209,6 +231,7 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
             )
         if self.fixed_teacher is not None and not self.rectifies:
             raise ValueError(
-                f"fixed_teacher={self.fixed_teacher!r} rectifies labels, but labels={self.labels!r}; set "
+                f"fixed_teacher={self.fixed_teacher!r} rectifies labels, but labels={self.settled_labels!r}; "
+                "set "
                 "labels='adsr', or leave it out"
             )

@@ -154,7 +154,7 @@ def _first_line(trainer: ADSRTrainer, data: ImageData, note: str) -> str:
     )
     attack = f" against {config.threat}, {str(config.training_attack).upper()}-{config.attack_steps}"
     attack = attack if config.attacks else ""
-    recipe = f"{config.objective} on {config.labels} labels"
+    recipe = f"{config.settled_objective} on {config.settled_labels} labels"
     parameters = number_of_parameters(trainer.model) / 1e6
     return (
         f"{recipe}{attack}: {note} ({parameters:.2f}M parameters) on {data.summary}; {steps} steps of {batch} "

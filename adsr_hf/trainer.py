@@ -163,7 +163,7 @@ class ADSRTrainer(CalibratingTrainer):
 
     @property
     def _objective(self) -> Objective:
-        name = str(self.args.objective)
+        name = self.args.settled_objective
         return Objective(name, {"trades": self.args.trades_beta, "mart": self.args.mart_beta}.get(name, 0.0))
 
     def _share(self, images: int, images_in_step: Tensor | int | None) -> Tensor | float:

@@ -112,7 +112,7 @@ class AttackingTrainer(EvaluatingTrainer):
 
         def search(logits_fn: LogitsFunction) -> Any:
             reference = targets
-            if self.args.objective == "trades":
+            if self.args.settled_objective == "trades":
                 # Cross-entropy against the clean output has the gradient of KL(f(x) ‖ f(x')).
                 with torch.no_grad():
                     reference = torch.softmax(logits_fn(pixels).float(), dim=1)

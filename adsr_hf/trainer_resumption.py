@@ -101,7 +101,8 @@ class ResumableTrainer(FineTuningTrainer):
         """Build the teacher from the student as it now is, or restore what the checkpoint holds beside the student."""
         self._saved_checkpoint = None
         self.meters = TrainingMeters()
-        # Again, since a search for hyperparameters or a second run may have changed the seed.
+        # Both again, since a search for hyperparameters or a second run may have changed the method and the seed.
+        self.args.check_method()
         self.attack_generator.manual_seed(self.args.seed + self.args.process_index)
         self.teacher = EMATeacher(self.model, self.args.teacher_decay) if self.args.keeps_teacher else None
         if self._resume_checkpoint is not None:

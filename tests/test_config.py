@@ -1,6 +1,7 @@
 """ADSRConfig: what it refuses and how it says so, what it fills in, what it never writes, how it is parsed."""
 
 import copy
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import HfArgumentParser, TrainingArguments
 
 from adsr_hf import ADSRConfig
 from adsr_hf.attacks import AutoPGD, ThreatModel
 from adsr_hf.flags import parse_flags
+from adsr_hf.method_arguments import METHODS, OBJECTIVES
 from tests.tiny import CHECKPOINTING, tiny_config, tiny_trainer
 
 STEPS = {"eval_strategy": "steps", "save_strategy": "steps", "save_steps": 1, "eval_steps": 1}
@@ -196,13 +200,67 @@ def test_method_objective_and_labels_agree_in_the_end(
     output_dir: str, given: dict[str, Any], settled: tuple[str, ...]
 ) -> None:
     config = tiny_config(output_dir, **given)
-    assert (config.method, config.objective, config.labels)[: len(settled)] == settled
+    assert (config.method, config.settled_objective, config.settled_labels)[: len(settled)] == settled
     again = tiny_config(
         output_dir,
         **{name: config.to_dict()[name] for name in ("method", "objective", "labels")},
         label_smoothing_factor=config.label_smoothing_factor,
     )
-    assert (again.method, again.objective, again.labels) == (config.method, config.objective, config.labels)
+    assert pair(again) == pair(config)
+    assert again.to_dict() == config.to_dict()
+
+
+def pair(config: ADSRConfig) -> tuple[str, str]:
+    return config.settled_objective, config.settled_labels
+
+
+GIVEN = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from(tuple(METHODS)),
+        "objective": st.sampled_from((None, *OBJECTIVES)),
+        "labels": st.sampled_from((None, "onehot", "adsr")),
+    }
+)
+
+
+class TestAnotherMethod:
+    """However it is changed, the method that is asked for is trained, except for an objective of the user's own."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(given=GIVEN, method=st.sampled_from(tuple(METHODS)))
+    def test_it_brings_its_own_objective_and_labels(self, given: dict[str, Any], method: str) -> None:
+        try:
+            config = tiny_config("unused", **given)
+        except ValueError:
+            assert (given["objective"] or METHODS[given["method"]][0]) == "clean"
+            return
+        objective, labels = METHODS[method]
+        if config.objective is not None:
+            # ADSR in its TRADES or MART form, the one pair that no method stands for.
+            assert (config.method, config.labels) == ("adsr", None)
+            objective = config.objective
+        replaced = dataclasses.replace(config, method=method)
+        written = json.loads(json.dumps({name: config.to_dict()[name] for name in ("method", "objective", "labels")}))
+        read = tiny_config("unused", **(written | {"method": method}))
+        config.method = method
+        assert [pair(one) for one in (replaced, read, config)] == [(objective, labels)] * 3
+
+    def test_a_search_for_hyperparameters_trains_it(self, tmp_path: Path) -> None:
+        """Trainer sets each trial's values on the arguments that it has."""
+        trainer = tiny_trainer(tmp_path, max_steps=1)
+        trainer.args.method = "clean"
+        trainer.train()
+        assert trainer.teacher is None
+        assert not {"mean_lambda", "epsilon"} & trainer.state.log_history[0].keys()
+        trainer.args.method = "pgd"
+        with pytest.raises(ValueError, match=r"method='pgd'.*'pgd_at'"):
+            trainer.train()
+
+    def test_smoothing_may_come_and_go(self, output_dir: str) -> None:
+        config = tiny_config(output_dir, method="pgd_at")
+        smoothed = dataclasses.replace(config, label_smoothing_factor=0.1)
+        assert pair(smoothed) == ("pgd_at", "label_smoothing")
+        assert pair(dataclasses.replace(smoothed, label_smoothing_factor=0.0)) == ("pgd_at", "onehot")
 
 
 class TestAttacks:

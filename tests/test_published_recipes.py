@@ -53,7 +53,7 @@ def test_recipe_is_valid_and_is_what_its_name_says(recipe: Path) -> None:
     words = recipe.stem.split("_")
     config = described.config
     assert config.rectifies == ("adsr" in words)
-    assert (config.objective == "trades") == ("trades" in words)
+    assert (config.settled_objective == "trades") == ("trades" in words)
     assert (config.weight_perturbation == "layerwise_sam") == ("awp" in words)
     if "resnet18" in words:
         assert (config.publish == "teacher") == ("wa" in words)
