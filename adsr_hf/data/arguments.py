@@ -18,7 +18,7 @@ _MIN_FRACTION = 0.001
 # What says where images lie, how they are kept, and what is measured on them, may differ when a run is continued.
 _FREE_FIELDS = {"dataset", "extra_dataset", "extra_pseudo_labeler", "test_split", "max_eval_images", "cache_gigabytes"}
 # Splits of this name are held out wherever they exist.
-_HELD_OUT_SPLITS = {"validation", "valid", "val", "dev", "test"}
+HELD_OUT_SPLITS = {"validation", "valid", "val", "dev", "test"}
 
 
 @dataclass
@@ -255,7 +255,7 @@ class DataArguments:
         self._check_extra_is_another()
 
     def _check_extra_is_another(self) -> None:
-        used = {self.train_split, self.validation_split, self.test_split} | _HELD_OUT_SPLITS
+        used = {self.train_split, self.validation_split, self.test_split} | HELD_OUT_SPLITS
         same = (self.extra_dataset, self.extra_config) == (self.dataset, self.dataset_config)
         if same and self.extra_split in used:
             raise ValueError(

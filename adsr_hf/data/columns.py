@@ -55,29 +55,66 @@ def _find(
 def read_labels(splits: dict[str, Dataset], column: str) -> tuple[dict[str, np.ndarray], list[str]]:
     """Class indices of each split, (N,) int64, and the names of the classes.
 
-    Names are a ClassLabel's own, else the sorted distinct values of all splits: text as it is, 7 as ``"7"``.
+    Names are the ClassLabel's of the first split, else the sorted distinct values of all splits: text as it is, 7 as
+    ``"7"``. Another split whose ClassLabel has them in another order is renumbered.
 
     Raises:
-        ValueError: when a row has no label (named by split and row), or labels are neither text nor whole numbers.
+        ValueError: when a row has no label (named by split and row), labels are neither text nor whole numbers, or a
+            split names a class that the first one does not.
     """
     values = {name: split[column][:] for name, split in splits.items()}
     for name, split_values in values.items():
         for row, value in enumerate(split_values):
             _check_label(value, f"{name}[{row}]", column)
-    feature = next(iter(splits.values())).features[column]
-    if isinstance(feature, ClassLabel) and feature.names:
-        names = list(feature.names)
-        _check_range(values, len(names), column)
-        return {name: np.asarray(split_values, dtype=np.int64) for name, split_values in values.items()}, names
     distinct = set().union(*values.values())
     if len({type(value) for value in distinct}) > 1:
         raise ValueError(f"label_column={column!r} mixes text and numbers; write every class in the same way")
+    first = next(iter(splits))
+    names = _names(splits[first], column)
+    if names:
+        return {
+            name: _indices(split_values, _names(splits[name], column) or names, names, column, (name, first))
+            for name, split_values in values.items()
+        }, names
     ordered = sorted(distinct)
     index = {value: position for position, value in enumerate(ordered)}
     return {
         name: np.asarray([index[value] for value in split_values], dtype=np.int64)
         for name, split_values in values.items()
     }, [str(value) for value in ordered]
+
+
+def _names(split: Dataset, column: str) -> list[str]:
+    """Names of a ClassLabel, in the order of its numbers; empty for other columns."""
+    feature = split.features[column]
+    return list(feature.names or []) if isinstance(feature, ClassLabel) else []
+
+
+def _indices(
+    values: list[int], names: list[str], class_names: list[str], column: str, splits: tuple[str, str]
+) -> np.ndarray:
+    """Indices into ``class_names``, (N,) int64, of values that count ``names``; ``splits`` have the two lists."""
+    _check_range(values, len(names), column, splits[0])
+    unknown = [name for name in names if name not in class_names]
+    if unknown:
+        raise ValueError(
+            f"label_column={column!r} of split {splits[0]!r} names the classes {quote_some(unknown)}, which split "
+            f"{splits[1]!r} does not have; give both splits the same classes"
+        )
+    return renumber(np.asarray(values, dtype=np.int64), names, class_names)
+
+
+def renumber(labels: np.ndarray, names: list[str], class_names: list[str]) -> np.ndarray:
+    """Indices into ``class_names`` from indices into ``names``, by name.
+
+    Args:
+        labels: (N,) int64 in [0, len(names) − 1].
+        names: each of them is among ``class_names``.
+
+    Returns:
+        (N,) int64.
+    """
+    return np.asarray([class_names.index(name) for name in names], dtype=np.int64)[labels]
 
 
 def _check_label(value: Any, row: str, column: str) -> None:
@@ -94,14 +131,13 @@ def _check_label(value: Any, row: str, column: str) -> None:
         )
 
 
-def _check_range(values: dict[str, list[int]], num_classes: int, column: str) -> None:
-    for name, split_values in values.items():
-        for row, value in enumerate(split_values):
-            if value >= num_classes:
-                raise ValueError(
-                    f"row {name}[{row}] has label {value} in label_column={column!r}, which names {num_classes} "
-                    f"classes (0 … {num_classes - 1}); correct the label or the list of names"
-                )
+def _check_range(values: list[int], num_classes: int, column: str, split: str) -> None:
+    for row, value in enumerate(values):
+        if value >= num_classes:
+            raise ValueError(
+                f"row {split}[{row}] has label {value} in label_column={column!r}, which names {num_classes} "
+                f"classes (0 … {num_classes - 1}); correct the label or the list of names"
+            )
 
 
 def check_classes(labels: np.ndarray, class_names: list[str], split: str) -> None:

@@ -10,9 +10,10 @@ from datasets import Dataset, Features, Image
 from adsr_hf.data.arguments import DataArguments
 from adsr_hf.data.columns import find_columns, find_image_column, read_labels
 from adsr_hf.data.dataset import ImageClassificationDataset
+from adsr_hf.data.folders import is_image, visible
 from adsr_hf.data.preparation import check_same_size, prepare_split
 from adsr_hf.data.pseudo_labels import PseudoLabeler
-from adsr_hf.data.sources import is_image, label_table, open_dataset, visible
+from adsr_hf.data.sources import label_table, open_dataset
 
 _NAME = "extra"
 _PSEUDO_LABEL_COLUMN = "pseudo_label"

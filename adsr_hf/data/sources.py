@@ -2,17 +2,17 @@
 
 import io
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
+from datasets import ClassLabel, Dataset, Features, Image, load_dataset
 from PIL import Image as PillowImage
-from pyarrow import parquet
 
 from adsr_hf.data.arguments import DIGITS, DataArguments
 from adsr_hf.data.columns import check_classes, find_columns, read_labels
+from adsr_hf.data.folders import open_folders, split_folders, visible
+from adsr_hf.data.parquet_files import open_parquet, parquet_splits
 from adsr_hf.data.splits import choose_splits, hold_out, stratified_order
 
 # Where a row came from, such as "train[12]": still true after hold-outs and selections, so that errors can name it.
@@ -22,7 +22,6 @@ DIGITS_TEST_IMAGES = 500
 _DIGITS_SEED = 0
 
 _HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
-_PARQUET_SPLIT = re.compile(r"^([A-Za-z]+(?:_[A-Za-z]+)*)(?:[-_.]?\d.*)?$")
 
 
 @dataclass(frozen=True)
@@ -146,23 +145,38 @@ def open_dataset(arguments: DataArguments, notes: list[str]) -> dict[str, Datase
         ValueError: for a name that leads nowhere, or a place without images.
         ImportError: for the digits without scikit-learn.
     """
-    path = Path(arguments.dataset).expanduser()
-    local = arguments.dataset == DIGITS or path.exists()
-    if local and arguments.dataset_config is not None:
+    places = local_places(arguments)
+    if (arguments.dataset == DIGITS or places) and arguments.dataset_config is not None:
         raise ValueError(
             f"dataset_config={arguments.dataset_config!r} is for data sets on the Hub, but dataset="
             f"{arguments.dataset!r} is local; leave it out, or name a sub-folder as the dataset"
         )
     if arguments.dataset == DIGITS:
         return _open_digits()
+    if not places:
+        return _open_hub(arguments)
+    if any(place.is_file() for files in places.values() for place in files):
+        return open_parquet(places)
+    names = choose_splits(list(places), arguments)
+    return open_folders({name: places[name][0] for name in names if name is not None}, notes)
+
+
+def local_places(arguments: DataArguments) -> dict[str, list[Path]]:
+    """Where the images of each split lie: its Parquet files, or its folder alone. Empty for the digits and the Hub.
+
+    Raises:
+        ValueError: for another kind of file, or when it cannot be told which split a place belongs to.
+    """
+    path = Path(arguments.dataset).expanduser()
+    if arguments.dataset == DIGITS or not path.exists():
+        return {}
     if path.is_file():
         if path.suffix != ".parquet":
             raise ValueError(f"dataset={arguments.dataset!r} is a file, but not a Parquet file; give a folder instead")
-        return _open_parquet({"train": [path]})
-    if path.is_dir():
-        files = sorted(file for pattern in ("*.parquet", "*/*.parquet") for file in visible(path.glob(pattern)))
-        return _open_parquet(_parquet_splits(path, files)) if files else _open_folder(path, arguments, notes)
-    return _open_hub(arguments)
+        return {"train": [path]}
+    if files := sorted(file for pattern in ("*.parquet", "*/*.parquet") for file in visible(path.glob(pattern))):
+        return parquet_splits(path, files)
+    return {name: [folder] for name, folder in split_folders(path, arguments.train_split).items()}
 
 
 def _open_hub(arguments: DataArguments) -> dict[str, Dataset]:
@@ -179,90 +193,6 @@ def _open_hub(arguments: DataArguments) -> dict[str, Dataset]:
             f"not be opened from the Hub: {error} Check name, configuration and connection"
         ) from error
     return dict(loaded)
-
-
-def _parquet_splits(root: Path, files: list[Path]) -> dict[str, list[Path]]:
-    """Files of each split: named by the file (train-00000-of-00001), or by its folder unless that is ``data``."""
-    splits: dict[str, list[Path]] = {}
-    for file in files:
-        if file.parent != root and file.parent.name != "data":
-            name = file.parent.name
-        elif match := _PARQUET_SPLIT.match(file.stem):
-            name = match[1]
-        else:
-            raise ValueError(
-                f"the split of {file} cannot be told from its name; call it like train-00000.parquet, or put it in a "
-                "folder called train"
-            )
-        splits.setdefault(name, []).append(file)
-    return splits
-
-
-def _open_parquet(splits: dict[str, list[Path]]) -> dict[str, Dataset]:
-    for name, files in splits.items():
-        if sum(_count_rows(file) for file in files) == 0:
-            raise ValueError(f"split {name!r} ({files[0]}) is empty; add rows, or remove the file")
-    # Not load_dataset("parquet", …), which sends a request for its download counts.
-    return dict(DatasetDict.from_parquet({name: [str(file) for file in files] for name, files in splits.items()}))
-
-
-def _count_rows(file: Path) -> int:
-    try:
-        return parquet.read_metadata(file).num_rows
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read as Parquet ({error}); is it cut short? Fetch it again") from error
-
-
-def visible(paths: Iterable[Path]) -> list[Path]:
-    """Those that are not hidden, in order."""
-    return sorted(path for path in paths if not path.name.startswith("."))
-
-
-def _open_folder(root: Path, arguments: DataArguments, notes: list[str]) -> dict[str, Dataset]:
-    """One sub-folder for each class, or the same below one sub-folder for each split.
-
-    ``train`` is a class, not a split, when it holds images itself: a data set of vehicles may well have one.
-    """
-    folders = _folders(root)
-    train = root / arguments.train_split
-    has_splits = train in folders and not any(is_image(path) for path in visible(train.iterdir()))
-    roots = {path.name: path for path in folders} if has_splits else {arguments.train_split: root}
-    roots = {name: roots[name] for name in choose_splits(list(roots), arguments) if name is not None}
-    class_names = sorted({path.name for base in roots.values() for path in _folders(base)})
-    ignored = 0
-    splits: dict[str, Dataset] = {}
-    for name, base in roots.items():
-        images: list[dict[str, str | None]] = []
-        labels: list[int] = []
-        for path in visible(file for file in base.rglob("*") if file.is_file()):
-            inner = path.relative_to(base).parts
-            if any(part.startswith(".") for part in inner):
-                continue
-            if len(inner) < 2 or not is_image(path):
-                ignored += 1
-                continue
-            images.append({"bytes": None, "path": str(path)})
-            labels.append(class_names.index(inner[0]))
-        features = Features({"image": Image(decode=False), "label": ClassLabel(names=class_names)})
-        splits[name] = Dataset.from_dict({"image": images, "label": labels}, features=features)
-    if not any(len(split) for split in splits.values()):
-        raise ValueError(
-            f"dataset={arguments.dataset!r} holds no images in class folders and no Parquet files; put the images in "
-            f"one sub-folder for each class, such as {root / 'cat' / '1.png'}"
-        )
-    if ignored:
-        notes.append(f"{ignored} files were left out: no images, or outside the class folders")
-    return splits
-
-
-def _folders(root: Path) -> list[Path]:
-    return [path for path in visible(root.iterdir()) if path.is_dir()]
-
-
-def is_image(path: Path) -> bool:
-    """Whether a path is a file that Pillow has a reader for, by its name."""
-    kind = PillowImage.registered_extensions().get(path.suffix.lower())
-    return kind in PillowImage.OPEN and path.is_file()
 
 
 def _open_digits() -> dict[str, Dataset]:

@@ -73,6 +73,41 @@ def test_a_class_called_train_is_a_class(image_folder: Folder) -> None:
     assert load(image_folder({"bus": 3, "train": 3, "test": 3})).class_names == ["bus", "test", "train"]
 
 
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["Train", "Test"], r"no folder 'train' with classes in it, but 'Test', 'Train', .*--train_split Train "),
+        (
+            ["training", "validation", "test"],
+            r"'test', 'training', 'validation'.*--train_split training .*--test_split",
+        ),
+        (["TRAIN", "Testing", "x"], r"but 'TRAIN', 'Testing', which look like splits"),
+        (["valid", "DEV"], r"but 'DEV', 'valid', which look like splits"),
+    ],
+)
+def test_splits_of_other_names_do_not_become_classes(image_folder: Folder, names: list[str], text: str) -> None:
+    root = image_folder({f"{split}/{name}": 4 for split in names for name in ("cat", "dog")})
+    with pytest.raises(ValueError, match=text):
+        load(root)
+
+
+def test_the_way_out_of_splits_of_other_names_leads_out(image_folder: Folder) -> None:
+    root = image_folder({f"{split}/{name}": 4 for split in ("Train", "Test") for name in ("cat", "dog")})
+    splits = load(root, train_split="Train", test_split="Test", validation_fraction=0)
+    assert splits.test is not None
+    assert {file.split("/")[0] for file in files(splits.train)} == {"Train"}
+    assert {file.split("/")[0] for file in files(splits.test)} == {"Test"}
+
+
+def test_one_class_with_sub_folders_may_be_called_like_a_split(image_folder: Folder) -> None:
+    assert load(image_folder({"bus": 3, "test/monday": 3})).class_names == ["bus", "test"]
+
+
+def test_a_train_split_that_is_no_folder_does_not_become_all_of_them(image_folder: Folder) -> None:
+    with pytest.raises(ValueError, match=r"train_split='trian' is not a split of .*its splits are: train\."):
+        load(image_folder({"cat": 3, "dog": 3}), train_split="trian")
+
+
 def test_folders_beside_the_splits_are_no_classes(image_folder: Folder) -> None:
     root = image_folder(
         {f"{split}/{name}": 4 for split in ("train", "test") for name in ("cat", "dog")} | {"raw/x": 2}

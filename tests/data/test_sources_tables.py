@@ -195,6 +195,40 @@ def test_a_class_that_only_the_test_split_has_is_an_error(tmp_path: Path) -> Non
         load(tmp_path / "set")
 
 
+@pytest.mark.parametrize("extension", ["", "/0000"])
+def test_splits_that_number_their_classes_differently_are_matched_by_name(tmp_path: Path, extension: str) -> None:
+    for split, names, labels in (("train", ["cat", "dog"], [0, 0, 1]), ("test", ["dog", "cat"], [0, 1, 1])):
+        write(tmp_path / "set" / f"{split}{extension}.parquet", table(labels, ClassLabel(names=names)))
+    splits = load(tmp_path / "set", validation_fraction=0)
+    assert splits.test is not None
+    assert splits.class_names == ["cat", "dog"]
+    assert [splits.class_names[label] for label in splits.train["label"]] == ["cat", "cat", "dog"]
+    assert [splits.class_names[label] for label in splits.test["label"]] == ["dog", "cat", "cat"]
+
+
+def test_files_of_one_split_that_number_their_classes_differently_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "train-0.parquet", table([0, 1], ClassLabel(names=["cat", "dog"])))
+    write(tmp_path / "set" / "train-1.parquet", table([0, 1], ClassLabel(names=["dog", "cat"])))
+    with pytest.raises(
+        ValueError, match=r"'label' differently: .*train-0\.parquet as \['cat', 'dog'\].*\['dog', 'cat'\]"
+    ):
+        load(tmp_path / "set")
+
+
+def test_a_class_that_only_another_split_names_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "train.parquet", table([0, 1] * 2, ClassLabel(names=["cat", "dog"])))
+    write(tmp_path / "set" / "test.parquet", table([0, 1], ClassLabel(names=["cat", "fox"])))
+    with pytest.raises(ValueError, match=r"split 'test' names the classes 'fox', which split 'train' does not have"):
+        load(tmp_path / "set")
+
+
+def test_a_number_beyond_the_names_is_named_by_its_row(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "train.parquet", table([0, 1] * 2, ClassLabel(names=["cat", "dog"])))
+    write(tmp_path / "set" / "test.parquet", table([0, 1, 2], Value("int64")))
+    with pytest.raises(ValueError, match=r"row test\[2\] has label 2 .*names 2 classes"):
+        load(tmp_path / "set")
+
+
 def test_digits_are_parted_once_and_for_all() -> None:
     splits = load("digits")
     assert splits.validation is not None
