@@ -14,16 +14,16 @@ Network = TypeVar("Network", bound=PreTrainedModel)
 
 
 def resize_network(model: Network, *, image_size: int | None = None, patch_size: int | None = None) -> Network:
-    """A network with the same weights for another image or patch size; its config says the new ones.
+    """A network with the same weights, and the same ones frozen, for another image or patch size.
 
     Position embeddings are interpolated as transformers does at run time: absolute ones bicubically, BEiT's tables of
     relative positions bilinearly, those of class and distillation tokens kept. For a new patch size the kernel is
     resampled by :func:`resample_kernel`. The result is an ordinary network: saved, ``AutoModelForImageClassification``
-    loads it.
+    loads it, and its config says the new sizes.
 
     Args:
         model: ViT, DeiT, DINOv2 (also with registers) or BEiT; ConvNeXt and ResNet, for image_size alone, where only
-            the config changes. Not changed itself, unless nothing but its config needs to.
+            the config changes; any other at its own sizes. Not changed itself, unless nothing but its config needs to.
         image_size: side of the images in pixels; None = as it is.
         patch_size: side of the patches in pixels; None = as it is.
 
@@ -36,11 +36,11 @@ def resize_network(model: Network, *, image_size: int | None = None, patch_size:
         if hasattr(config, "image_size") and image_size is not None:
             model.config.image_size = image_size
         return model
+    if config.model_type not in _OF_ANY_SIZE and _has_sides(config, image_size=image_size, patch_size=patch_size):
+        return model
     _check_family(config.model_type, image_size, patch_size)
     old_image, old_patch = (_side(name, getattr(config, name)) for name in ("image_size", "patch_size"))
     new_image, new_patch = image_size or old_image, patch_size or old_patch
-    if (new_image, new_patch) == (old_image, old_patch):
-        return model
     if new_image % new_patch or new_image < new_patch:
         raise ValueError(
             f"image_size={new_image} is no multiple of patch_size={new_patch}, so that pixels would be cut off; "
@@ -59,6 +59,8 @@ def resize_network(model: Network, *, image_size: int | None = None, patch_size:
         state[name] = tensor
     resized = type(model)(config)
     resized.to(model.device, model.dtype).load_state_dict(state)
+    for name, parameter in model.named_parameters():
+        resized.get_parameter(name).requires_grad = parameter.requires_grad
     return resized.train(model.training)
 
 
@@ -132,6 +134,12 @@ def _check_family(model_type: str, image_size: int | None, patch_size: int | Non
             f"{', '.join(_WITH_POSITIONS)}, and {', '.join(_OF_ANY_SIZE)} take any image_size. Leave it out, or start "
             "from another checkpoint"
         )
+
+
+def _has_sides(config: Any, **sides: int | None) -> bool:
+    """Whether the network's sides are those that are given; None is any."""
+    given = {name: side for name, side in sides.items() if side is not None}
+    return all(getattr(config, name, None) in (side, [side, side], (side, side)) for name, side in given.items())
 
 
 def _side(name: str, value: Any) -> int:

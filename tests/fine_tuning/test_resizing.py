@@ -18,6 +18,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+from adsr_hf.fine_tuning.freezing import freeze
 from adsr_hf.fine_tuning.resizing import resample_kernel, resample_positions, resize_network, resize_processor
 from tests.tiny import SIZE, tiny_model
 
@@ -93,7 +94,9 @@ def test_a_table_shared_by_all_blocks_is_interpolated() -> None:
 def test_mode_dtype_attention_and_frozen_weights_are_those_of_the_network() -> None:
     model = network("vit").bfloat16().train()
     model.set_attn_implementation("eager")
-    resized = resize_network(model, image_size=8)
+    frozen = freeze(model, ["embeddings", "layers.0"])
+    resized = resize_network(model, image_size=8, patch_size=2)
+    assert {name for name, parameter in resized.named_parameters() if not parameter.requires_grad} == set(frozen)
     assert resized.training
     assert resized.dtype == torch.bfloat16
     assert resized.config._attn_implementation == "eager"
@@ -166,6 +169,15 @@ def test_convolutions_take_any_image_size_and_have_no_patches(family: str) -> No
 def test_other_architectures_are_refused_with_a_reason() -> None:
     with pytest.raises(ValueError, match="image_size=8 cannot be changed for swin, whose attention windows"):
         resize_network(tiny_model("swin"), image_size=8)
+    with pytest.raises(ValueError, match="patch_size=4 cannot be changed for swin"):
+        resize_network(tiny_model("swin"), patch_size=4)
+
+
+@pytest.mark.parametrize("sizes", [{"image_size": SIZE}, {"image_size": SIZE, "patch_size": 2}])
+def test_its_own_sizes_suit_any_architecture(sizes: dict[str, int]) -> None:
+    model = tiny_model("swin").eval()
+    expected = logits(model, images(SIZE))
+    assert torch.equal(logits(resize_network(model, **sizes), images(SIZE)), expected)
 
 
 @pytest.mark.parametrize(
