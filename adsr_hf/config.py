@@ -67,6 +67,7 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         if self.fp16 and (self.use_cpu or not torch.accelerator.is_available()):
             raise ValueError("fp16=True on a CPU would silently train in float32; use bf16=True, or a GPU")
         self._check_lengths()
+        self._check_optimizer()
         schedule = str(getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type))
         self.check_learning_rate(schedule=schedule, warmup_steps=self.warmup_steps)
         if self.batch_eval_metrics:
@@ -79,6 +80,11 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
                 "eval_do_concat_batches=False is not supported: robust figures are computed over the whole evaluation "
                 "set; set it to True"
             )
+        if not self.average_tokens_across_devices:
+            raise ValueError(
+                "average_tokens_across_devices=False is not supported: every image of an optimizer step counts alike, "
+                "whichever process has it; set it to True"
+            )
         if self.save_only_model and self.load_best_model_at_end and self.keeps_teacher:
             raise ValueError(
                 "save_only_model=True saves no teacher, so load_best_model_at_end=True could not restore it; set one "
@@ -89,6 +95,17 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
             raise ValueError(
                 "use_reentrant=True in the activation checkpointing settings breaks the attack, which differentiates "
                 "with respect to its input; set it to False"
+            )
+
+    def _check_optimizer(self) -> None:
+        name = str(getattr(self.optim, "value", self.optim))
+        # They step inside the backward pass; restoring perturbed weights after it would undo the step.
+        early = name in ("lomo", "adalomo") or name.endswith("_layerwise")
+        if early and self.weight_perturbation != "none":
+            raise ValueError(
+                f"optim={name!r} steps while gradients are computed, at weights that weight_perturbation="
+                f"{self.weight_perturbation!r} has moved and then puts back; use an optimizer that steps afterwards, "
+                "such as adamw_torch, or weight_perturbation='none'"
             )
 
     def _check_lengths(self) -> None:

@@ -128,6 +128,17 @@ class TestWrongOnPurpose:
             ({"label_smoothing_factor": 1.0, "method": "pgd_at"}, ["label_smoothing_factor=1.0", "[0, 1)"]),
             ({"batch_eval_metrics": True}, ["batch_eval_metrics=True", "False"]),
             ({"eval_do_concat_batches": False}, ["eval_do_concat_batches=False", "True"]),
+            ({"average_tokens_across_devices": False}, ["average_tokens_across_devices=False", "set it to True"]),
+            ({"optim": "lomo", "weight_perturbation": "awp"}, ["optim='lomo'", "'awp'", "weight_perturbation='none'"]),
+            ({"optim": "adalomo", "weight_perturbation": "layerwise_sam"}, ["optim='adalomo'", "'layerwise_sam'"]),
+            (
+                {"optim": "galore_adamw_8bit_layerwise", "optim_target_modules": ["fc"], "weight_perturbation": "awp"},
+                ["optim='galore_adamw_8bit_layerwise'", "adamw_torch"],
+            ),
+            (
+                {"optim": "apollo_adamw_layerwise", "optim_target_modules": ["fc"], "weight_perturbation": "awp"},
+                ["optim='apollo_adamw_layerwise'"],
+            ),
             (
                 {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": True}},
                 ["use_reentrant=True", "False"],
@@ -173,6 +184,8 @@ class TestWrongOnPurpose:
             {"label_smoothing_factor": 0.1, "method": "pgd_at"},
             {"evaluate_weights": "teacher", "method": "clean", "publish": "teacher"},
             {"trades_beta": 0.0, "method": "trades"},
+            {"optim": "lomo"},
+            {"optim": "galore_adamw", "optim_target_modules": ["fc"], "weight_perturbation": "awp"},
             {"attack_schedule": '{"0": {"epsilon": 0}}'},
         ],
     )
