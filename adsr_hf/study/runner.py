@@ -16,6 +16,7 @@ from typing import IO
 from filelock import FileLock, Timeout
 
 from adsr_hf.study.cells import LOG_FILE, Cell, begin, finish, outcome_of, why_refused
+from adsr_hf.study.preflight import refuse_unmeasurable
 
 _WORKER = "adsr_hf.study.worker"
 _LOCK_FILE = ".study.lock"
@@ -74,8 +75,10 @@ def run_cells(
         launch: arguments of ``accelerate launch``; None for plain processes.
 
     Raises:
+        UsageError: before anything is run, where a cell could be trained but not measured.
         KeyboardInterrupt: after Ctrl-C, once every running cell has saved a checkpoint or a second Ctrl-C came.
     """
+    refuse_unmeasurable(cells)
     slots = [_Slot(threads, launch) for _ in range(min(parallel, len(cells)))]
     free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
     for slot in slots:
