@@ -14,6 +14,8 @@ LOG_FILE = "log.txt"
 KIND = "study cell"
 SCHEMA_VERSION = 1
 
+# Memory, not figures: free to change when a study is continued.
+_FREE = ("evaluation.batch_size",)
 _FOLDERS = {"student": "evaluation", "teacher": "evaluation-teacher"}
 
 
@@ -28,6 +30,8 @@ class Cell:
         settings: the recipe's fields as they are written in YAML, seed included, without ``output_dir``.
         evaluation: the same for ``adsr evaluate``, its threats spelled out.
         weights: what is measured: ``"student"``, ``"teacher"`` or both.
+        plan: the study's; of a cell that was read from its folder, the one it was begun under, None where no plan was
+            kept yet.
     """
 
     variant: str
@@ -37,6 +41,7 @@ class Cell:
     settings: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     weights: tuple[str, ...]
+    plan: str | None
 
     @property
     def name(self) -> str:
@@ -45,7 +50,7 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the result, as JSON values: a cell with another identity is another cell."""
+        """What the cell is, as JSON values; :func:`why_refused` says which of them must stay the same."""
         return {
             "variant": self.variant,
             "arm": self.arm,
@@ -66,8 +71,9 @@ class Cell:
     @classmethod
     def read(cls, folder: Path) -> "Cell":
         """The cell that a folder holds, begun with :func:`begin`."""
-        identity = read_state(folder)["identity"]
-        return cls(folder=folder, **identity | {"weights": tuple(identity["weights"])})
+        state = read_state(folder)
+        identity = state["identity"] | {"weights": tuple(state["identity"]["weights"])}
+        return cls(folder=folder, plan=state.get("plan"), **identity)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ def begin(cell: Cell) -> None:
         "identity": cell.identity,
         "trained": bool(old and old["trained"]),
         "attempts": (old["attempts"] if old else 0) + 1,
+        # Of the first attempt, before which nothing can have been seen.
+        "plan": old.get("plan") if old else cell.plan,
         "outcome": None,
     }
     write_json(cell.folder / CELL_FILE, state)
@@ -135,7 +143,11 @@ def is_finished(cell: Cell) -> bool:
 
 
 def why_refused(cell: Cell) -> str | None:
-    """Why the cell cannot be run or counted: its folder holds something else; None where all is well."""
+    """Why the cell cannot be run or counted: its folder holds something else; None where all is well.
+
+    A finished cell must have been trained and measured as this one is. One that is not finished, such as one whose
+    evaluation failed, may be measured otherwise from now on; what it trained still counts.
+    """
     if not cell.folder.exists():
         return None
     state = read_state(cell.folder)
@@ -143,10 +155,13 @@ def why_refused(cell: Cell) -> str | None:
         foreign = sorted(path.name for path in cell.folder.iterdir())
         return f"{cell.folder} holds what no study made ({', '.join(foreign[:3])})" if foreign else None
     old, new = _flat(state["identity"]), _flat(cell.identity)
+    if not is_finished(cell):
+        # Nothing was found yet that other settings of the evaluation could be confused with.
+        old, new = ({name: value for name, value in one.items() if not _is_of_evaluation(name)} for one in (old, new))
     differing = [
         f"{name} was {old.get(name, 'not set')!r} and is now {new.get(name, 'not set')!r}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name, "not set") != new.get(name, "not set")
+        if name not in _FREE and old.get(name, "not set") != new.get(name, "not set")
     ]
     return f"{cell.folder} was run with other settings: {'; '.join(differing)}" if differing else None
 
@@ -168,6 +183,10 @@ def read_state(folder: Path) -> dict[str, Any]:
     if state.get("kind") != KIND or version > SCHEMA_VERSION:
         raise ValueError(f"{path} has schema {version}, newer than {SCHEMA_VERSION}; upgrade adsr_hf")
     return state
+
+
+def _is_of_evaluation(name: str) -> bool:
+    return name == "weights" or name.startswith("evaluation.")
 
 
 def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,6 @@ from adsr_hf.study.arguments import KEYS, StudyEvaluation
 from adsr_hf.study.cells import Cell
 from adsr_hf.study.reading import StudyReader, slug
 
-# Memory, not figures: free to change when a study is continued.
-_FREE = ("batch_size",)
-
 
 @dataclass(frozen=True)
 class Study:
@@ -67,11 +64,12 @@ def read_study(path: Path, *, output_dir: Path | None = None, parallel: int | No
     if baseline is not None and baseline not in arms:
         raise UsageError(f"baseline={baseline!r} in {path} is no arm; choose one of {', '.join(arms)}")
     folder = output_dir or Path(reader.text("output_dir") or f"runs/{path.stem}")
+    plan = (reader.text("plan") or "").strip()
     parallel = parallel if parallel is not None else reader.count("parallel")
     return Study(
         path=path,
         title=reader.text("title") or path.stem,
-        plan=(reader.text("plan") or "").strip(),
+        plan=plan,
         arms=tuple(arms),
         variants=tuple(variants),
         seeds=seeds,
@@ -80,7 +78,7 @@ def read_study(path: Path, *, output_dir: Path | None = None, parallel: int | No
         parallel=1 if parallel is None else parallel,
         threads=reader.count("threads"),
         launch=reader.words("launch"),
-        cells=tuple(_cells(reader, arms, variants, seeds, folder)),
+        cells=tuple(_cells(reader, arms, variants, seeds, folder, plan)),
     )
 
 
@@ -90,8 +88,9 @@ def _cells(
     variants: Mapping[str, dict[str, Any]],
     seeds: tuple[int, ...],
     folder: Path,
+    plan: str,
 ) -> list[Cell]:
-    evaluation, evaluation_settings = _evaluation(reader)
+    evaluation = _evaluation(reader)
     described = {}
     for variant, of_variant in variants.items():
         threats = {}
@@ -109,8 +108,9 @@ def _cells(
             seed,
             folder / slug(variant) / slug(arm) / f"seed{seed}",
             _as_json(settings | {"seed": seed}),
-            _as_json(evaluation_settings | {"threat": threat}),
+            _as_json(reader.mapping("evaluation") | {"threat": threat}),
             weights,
+            plan,
         )
         for seed in seeds
         for (variant, arm), (settings, weights, threat) in described.items()
@@ -119,12 +119,10 @@ def _cells(
     return cells
 
 
-def _evaluation(reader: StudyReader) -> tuple[StudyEvaluation, dict[str, Any]]:
-    """How every cell is measured, and the same as the file has it."""
-    settings = reader.mapping("evaluation")
+def _evaluation(reader: StudyReader) -> StudyEvaluation:
     where = f"evaluation of {reader.path}"
     try:
-        (evaluation,) = parse_flags((StudyEvaluation,), settings, [], where=where)
+        (evaluation,) = parse_flags((StudyEvaluation,), reader.mapping("evaluation"), [], where=where)
         Plan(
             [ThreatModel.parse(text) for text in evaluation.threat],
             num_steps=evaluation.attack_steps,
@@ -134,7 +132,8 @@ def _evaluation(reader: StudyReader) -> tuple[StudyEvaluation, dict[str, Any]]:
         named_attacks(evaluation.attacks, num_classes=1000)
     except (ValueError, ImportError) as error:
         raise UsageError(f"{where}: {error}") from error
-    return evaluation, {name: value for name, value in settings.items() if name not in _FREE}
+    checked: StudyEvaluation = evaluation
+    return checked
 
 
 def _checked(settings: dict[str, Any], where: str) -> ADSRConfig:

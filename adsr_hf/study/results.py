@@ -1,21 +1,23 @@
 """What a study found, read from the records of its cells: study.json."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
 from adsr_hf.decision.deltas import Delta, calibration_delta, per_image_delta, resamples_for, verdict_of
-from adsr_hf.evaluation.records import RecordsError
+from adsr_hf.evaluation.records import SUMMARY_FILE, RecordsError
 from adsr_hf.evaluation.statistics import holm
-from adsr_hf.machine import describe_machine
 from adsr_hf.study.cells import LOG_FILE, Cell, is_finished, outcome_of
 from adsr_hf.study.description import Study
 
 SCHEMA_VERSION = 1
 KIND = "study"
 RECORD_FILE = "study.json"
+# "unknown" where cells were run before their plan was kept; "after results": after the first cells were run.
+PlanWritten = Literal["before results", "after results", "unknown"]
 
 _SPEED = "images_per_second"
 _NOISE_FIGURES = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
@@ -58,18 +60,35 @@ def study_record(study: Study) -> dict[str, Any]:
     Raises:
         RecordsError: when a finished cell's records are damaged, or its model changed since it was measured.
     """
+    finished = [cell for cell in study.cells if is_finished(cell)]
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
         "title": study.title,
         "plan": study.plan,
+        "plan_written": _plan_written(study.plan, finished),
         "file": str(study.path),
         "baseline": study.baseline,
         "seeds": list(study.seeds),
-        "machine": describe_machine(),
+        "machine": _machines(finished),
         "variants": [_variant(study, variant) for variant in study.variants],
-        "unfinished": [_unfinished(cell) for cell in study.cells if not is_finished(cell)],
+        "unfinished": [_unfinished(cell) for cell in study.cells if cell not in finished],
     }
+
+
+def _plan_written(plan: str, finished: Sequence[Cell]) -> PlanWritten:
+    """Whether every finished cell was begun under this plan, line breaks aside."""
+    begun = [Cell.read(cell.folder).plan for cell in finished]
+    if any(one is not None and one.split() != plan.split() for one in begun):
+        return "after results"
+    return "unknown" if None in begun else "before results"
+
+
+def _machines(finished: Sequence[Cell]) -> str | None:
+    """What the cells were measured on; None where there is none yet."""
+    summaries = [cell.evaluation_folder(weights) / SUMMARY_FILE for cell in finished for weights in cell.weights]
+    names = [json.loads(path.read_text(encoding="utf-8"))["machine"] for path in summaries]
+    return "; ".join(dict.fromkeys(names)) or None
 
 
 def _variant(study: Study, variant: str) -> dict[str, Any]:

@@ -4,13 +4,18 @@ import csv
 import io
 from typing import Any
 
-from adsr_hf.study.results import RUN_FIGURES
+from adsr_hf.study.results import RUN_FIGURES, PlanWritten
 from adsr_hf.tables import as_markdown, as_text
 
 Record = dict[str, Any]
 Rows = list[list[str]]
 
 _MISSING = "–"
+_PLAN_HEADINGS: dict[PlanWritten, str] = {
+    "before results": "## Plan, written before any result was seen",
+    "after results": "## Plan, changed after the first cells were run",
+    "unknown": "## Plan",
+}
 _MARKS = {"better": " ▲", "worse": " ▼", "no evidence": ""}
 _NAMES = {
     "accuracy": "clean accuracy",
@@ -106,10 +111,13 @@ def as_terminal(record: Record) -> str:
 def as_document(record: Record) -> str:
     """The tables as a Markdown file that says what was planned, what was measured, on what, and by which command."""
     parts = [f"# {record['title']}"]
-    if record["plan"]:
-        parts += ["## Plan, written before any result was seen", record["plan"]]
+    # A study.json of an earlier version does not say.
+    written = record.get("plan_written", "unknown")
+    if record["plan"] or written == "after results":
+        parts += [_PLAN_HEADINGS[written], record["plan"] or "The study file holds no plan any more."]
+    machine = f" Measured on {record['machine']}." if record["machine"] else ""
     parts.append(
-        f"Regenerate: `adsr study {record['file']}`. Measured on {record['machine']}.\n"
+        f"Regenerate: `adsr study {record['file']}`.{machine}\n"
         f"Percent, mean ± standard deviation over the seeds {', '.join(map(str, record['seeds']))}. Best, last and "
         "their gap: robust accuracy on validation images while training."
     )

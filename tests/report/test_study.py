@@ -67,6 +67,25 @@ def test_a_study_stands_alone_or_after_runs_in_both_languages(study: Study, tmp_
 
 
 @pytest.mark.parametrize(
+    ("changes", "english", "japanese"),
+    [
+        ({}, "The plan, written before any result was seen First.", "計画（結果を見る前に記載） First."),
+        ({"plan_written": "after results"}, "The plan, changed after", "計画（最初の実行後に変更） First."),
+        ({"plan_written": "after results", "plan": ""}, "holds no plan any more", "計画はもう書かれていません"),
+        # As an earlier version wrote it.
+        ({"plan_written": None}, "The plan First.", "計画 First."),
+    ],
+)
+def test_the_plan_is_headed_by_when_it_was_written(
+    study: Study, changes: dict[str, Any], english: str, japanese: str
+) -> None:
+    record = read_study_record(str(study.output_dir)) | changes
+    record = {name: value for name, value in record.items() if value is not None}
+    assert english in Reader(study_page([record], Texts("en"))).text
+    assert japanese in Reader(study_page([record], Texts("ja"))).text
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "cannot be read"),

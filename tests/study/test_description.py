@@ -84,13 +84,6 @@ def test_an_arm_may_be_called_like_a_row_that_is_not_there(tmp_path: Path) -> No
     assert [cell.arm for cell in study.cells[:2]] == list(arms)
 
 
-def test_a_batch_size_decides_no_figure_and_may_change(tmp_path: Path) -> None:
-    small, large = (
-        read_study(write_study(tmp_path, evaluation={"batch_size": size})).cells[0].identity for size in (64, 128)
-    )
-    assert small == large
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

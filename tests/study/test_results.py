@@ -12,11 +12,12 @@ import pytest
 from scipy.stats import binomtest
 
 from adsr_hf.study.cells import begin, finish
-from adsr_hf.study.description import Study
+from adsr_hf.study.description import Study, read_study
 from adsr_hf.study.results import study_record
 from adsr_hf.study.tables import as_csv, as_document, as_terminal, differences, table
+from tests.evaluation.fake_records import write_fake_run
 from tests.report.reading import change_run, change_summary
-from tests.study.files import fake_study, finish_with_fakes
+from tests.study.files import fake_study, finish_with_fakes, write_study
 
 SEEDS = [0, 1, 2]
 RESULTS = {
@@ -224,6 +225,47 @@ def test_the_teacher_has_a_row_of_its_own(tmp_path: Path) -> None:
         ("ADSR", 0.8),
         ("ADSR (teacher)", 0.9),
     ]
+
+
+def test_the_plan_is_called_first_only_where_every_finished_cell_began_under_it(tmp_path: Path) -> None:
+    def heading(plan: str | None) -> str:
+        changed = read_study(write_study(tmp_path, plan=plan, **CHANGES))
+        return as_document(study_record(changed)).split("\n\n")[1]
+
+    study = fake_study(tmp_path, {"AT": RESULTS["AT"]}, plan="Decided first.", **CHANGES)
+    before, after = "## Plan, written before any result was seen", "## Plan, changed after the first cells were run"
+    assert heading("Decided\nfirst. ") == before
+    assert heading("Decided later.") == after
+    assert heading(None) == after
+    # A cell that is tried again keeps the plan of its first attempt.
+    begin(read_study(write_study(tmp_path, plan="Decided later.", **CHANGES)).cells[0])
+    finish(study.cells[0], error=None, seconds=1.0)
+    assert heading("Decided first.") == before
+    assert heading("Decided later.") == after
+
+
+def test_cells_of_an_earlier_version_do_not_say_when_the_plan_was_written(tmp_path: Path) -> None:
+    study = fake_study(tmp_path, RESULTS, plan="Decided first.", **CHANGES)
+    for cell in study.cells:
+        state = json.loads((cell.folder / "cell.json").read_text())
+        del state["plan"]
+        (cell.folder / "cell.json").write_text(json.dumps(state))
+    record = study_record(study)
+    assert "## Plan\n\nDecided first." in as_document(record)
+    assert as_csv(record).count("\n") == 4
+    # Nor does a table's record of that version.
+    del record["plan_written"]
+    assert "## Plan\n\nDecided first." in as_document(record)
+
+
+def test_the_machine_is_the_one_that_measured(tmp_path: Path) -> None:
+    study = fake_study(tmp_path, {}, **CHANGES)
+    assert "Measured on" not in as_document(study_record(study))
+    for cell, machine in zip(study.cells, ("a GPU", "a CPU", "a GPU"), strict=False):
+        begin(cell)
+        write_fake_run(cell.folder, changes={"machine": machine}, **RESULTS[cell.arm])
+        finish(cell, error=None, seconds=1.0)
+    assert "Measured on a GPU; a CPU.\n" in as_document(study_record(study))
 
 
 def test_the_document_leads_with_the_plan_and_has_a_table_for_each_variant(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from adsr_hf.decision.arms import read_arm
+from adsr_hf.evaluation.checkpoint import evaluate_checkpoint
 from adsr_hf.recipes import recipe_from_settings
 from adsr_hf.run import train_recipe
 from adsr_hf.study import work
@@ -87,6 +88,36 @@ def test_other_settings_are_refused_with_both_values(cells: list[Cell], tmp_path
     assert "learning_rate was 0.01 and is now 0.02" in reason
     assert "evaluation.attack_steps was 2 and is now 4" in reason
     assert "max_steps" not in reason
+
+
+def test_a_cell_that_could_not_be_measured_is_measured_as_the_corrected_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def described(settings: dict[str, Any] | None = None, **evaluation: Any) -> Cell:
+        path = write_study(tmp_path, arms={"AT": {}}, seeds=[0], settings=settings, evaluation=evaluation)
+        return read_study(path).cells[0]
+
+    assert not run(described(attack_steps=2, sanity=True, undefended=str(tmp_path / "nowhere")))
+    cell = described(attack_steps=3, batch_size=64)
+    assert why_refused(cell) is None
+    assert "learning_rate was 0.01" in (why_refused(described({"learning_rate": 0.02}, attack_steps=3)) or "")
+    trained = (cell.folder / "model.safetensors").stat().st_mtime_ns
+    batches = []
+
+    def measured(*positional: Any, **named: Any) -> Any:
+        batches.append(positional[2].batch_size)
+        return evaluate_checkpoint(*positional, **named)
+
+    monkeypatch.setattr(work, "evaluate_checkpoint", measured)
+    assert run(cell)
+    assert batches == [64]
+    assert (cell.folder / "model.safetensors").stat().st_mtime_ns == trained
+    summary = json.loads((cell.folder / "evaluation" / "summary.json").read_text())
+    assert summary["attacks"][0]["num_steps"] == 3
+    # Now there are results, which must be of the settings that stand in the file.
+    assert "evaluation.attack_steps was 3 and is now 4" in (why_refused(described(attack_steps=4)) or "")
+    assert why_refused(described(attack_steps=3, batch_size=128)) is None
+    assert why_refused(described(attack_steps=3)) is None
 
 
 def test_a_folder_of_somebody_else_is_refused_and_an_empty_one_taken(tmp_path: Path) -> None:

@@ -19,10 +19,16 @@ def study(record: Record, texts: Texts) -> Html:
         record: what study.json holds.
     """
     parts = [element("h2", texts("study.title", title=record["title"]))]
-    if record["plan"]:
-        parts += [element("h3", texts("study.plan"))]
-        parts += [element("p", paragraph) for paragraph in record["plan"].split("\n\n")]
-    parts.append(element("p", texts("study.origin", file=record["file"], machine=record["machine"]), css="note"))
+    # A study.json of an earlier version does not say.
+    written = record.get("plan_written", "unknown")
+    if record["plan"] or written == "after results":
+        parts += [element("h3", texts(f"study.plan.{written}"))]
+        text = record["plan"] or texts("study.plan.removed")
+        parts += [element("p", paragraph) for paragraph in text.split("\n\n")]
+    origin = [texts("study.origin", file=record["file"])]
+    if record["machine"]:
+        origin.append(texts("study.machine", machine=record["machine"]))
+    parts.append(element("p", texts("sentence.space").join(origin), css="note"))
     for variant in record["variants"]:
         parts += _variant(variant, record, texts)
     return element("section", *parts, *_unfinished(record, texts))
