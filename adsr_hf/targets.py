@@ -62,7 +62,8 @@ def rectify_labels(teacher_logits: Tensor, labels: Tensor, *, temperature: float
 
     Wu et al., ICLR 2024 (arXiv 2305.12118), equations 4 to 6: with p = softmax(teacher_logits / τ),
     λ_i = clip(λ − (max_k p_k − p_y), 0, 1) and q = λ_i · p + (1 − λ_i) · onehot(y). The true class is never less
-    probable than another: q_y − max q = (max p − p_y)(1 − λ_i) ≥ 0.
+    probable than another: where the teacher's top class k is not y, q_y − q_k = (1 − λ) + (p_k − p_y)(1 − λ_i) ≥ 0,
+    and 1 where λ_i is cut off at 0.
 
     Args:
         teacher_logits: (B, K), float: the teacher's logits on the clean images.

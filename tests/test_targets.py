@@ -76,6 +76,22 @@ def test_properties(case: tuple[Tensor, Tensor, float, float]) -> None:
 
 
 @given(cases())
+def test_lead_over_a_wrong_teachers_top_class(case: tuple[Tensor, Tensor, float, float]) -> None:
+    """(1 − λ) + (p_k − p_y)(1 − λ_i), which is above 1 where λ_i is cut off at 0: there it is 1."""
+    logits, _, temperature, interpolation = case
+    labels = logits.argmin(1)
+    rectified = rectify(logits.double(), labels, temperature=temperature, interpolation=interpolation)
+    top = logits.argmax(1, keepdim=True)
+    p, q = rectified.tempered.double(), rectified.targets.double()
+    wrongness = (p.gather(1, top) - p.gather(1, labels[:, None])).squeeze(1)
+    lead = (q.gather(1, labels[:, None]) - q.gather(1, top)).squeeze(1)
+    expected = 1 - interpolation + wrongness * (1 - rectified.interpolation)
+    expected = torch.where(wrongness > interpolation, 1.0, expected)
+    differs = (labels != top.squeeze(1)) & ((wrongness - interpolation).abs() > TOLERANCE)
+    torch.testing.assert_close(lead[differs], expected[differs], atol=TOLERANCE, rtol=0)
+
+
+@given(cases())
 def test_a_right_teacher_gets_the_whole_interpolation(case: tuple[Tensor, Tensor, float, float]) -> None:
     logits, _, temperature, interpolation = case
     rectified = rectify(logits, logits.argmax(1), temperature=temperature, interpolation=interpolation)
