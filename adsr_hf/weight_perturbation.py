@@ -3,12 +3,12 @@
 Wu, Xia & Wang, *Adversarial Weight Perturbation Helps Robust Generalization* (NeurIPS 2020, arXiv 2004.05884).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 # Maps a network to its loss, a scalar.
 LossOf = Callable[[Callable[..., Any]], Tensor]
@@ -44,7 +44,7 @@ class WeightPerturbation:
     def perturb(
         self, loss_of: LossOf, *, average: Callable[[Tensor], Tensor] | None = None, scale: float = 1.0
     ) -> None:
-        """Move the weights to where the loss is higher. No ``.grad`` and no buffer of the model is touched.
+        """Move the weights to where the loss is higher. No ``.grad`` is touched, and buffers come back.
 
         Args:
             loss_of: gives the loss of a network that is called as the model is.
@@ -56,7 +56,8 @@ class WeightPerturbation:
         """
         if self._kept is not None:
             raise RuntimeError("the weights are perturbed already; call restore() first")
-        gradients = torch.autograd.grad(scale * loss_of(self._with_own_buffers), self.tensors, allow_unused=True)
+        with self._kept_buffers():
+            gradients = torch.autograd.grad(scale * loss_of(self.model), self.tensors, allow_unused=True)
         moves = self._moves(gradients, average)
         with torch.no_grad():
             self._kept = [tensor.detach().clone() for tensor in self.tensors]
@@ -82,7 +83,13 @@ class WeightPerturbation:
             moves.append(torch.where(usable, direction * factor.to(direction.dtype), 0.0))
         return moves
 
-    def _with_own_buffers(self, **inputs: Any) -> Any:
-        """The model's output, with batch statistics updated in a copy that is thrown away."""
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        return functional_call(self.model, buffers, kwargs=inputs)
+    @contextmanager
+    def _kept_buffers(self) -> Iterator[None]:
+        """Batch statistics are afterwards as they were, also where activation checkpointing computes them twice."""
+        kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, buffer in self.model.named_buffers():
+                    buffer.copy_(kept[name])

@@ -1,5 +1,7 @@
 """TRADES, MART, weight perturbation and mixing, each a real training step against float64 written anew."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from adsr_hf.mixing import mix_batch
 from adsr_hf.weight_perturbation import WeightPerturbation
 from tests import reference
 from tests.recording import MicroBatch, RecordingTrainer
-from tests.tiny import CLASSES, MEAN, STD, TinyImages, channels, tiny_model, tiny_processor, tiny_trainer, tiny_vit
+from tests.tiny import CLASSES, MEAN, STD, TinyImages, channels, tiny_processor, tiny_trainer, tiny_vit
 
 EPSILON, STEPS, TOTAL = 8 / 255, 3, 4
 
@@ -144,6 +147,23 @@ def test_trades_makes_k_plus_2_student_forwards(tmp_path: Path, steps: int) -> N
     assert len(calls) == steps + 2
 
 
+class _Normalised(nn.Module):
+    """Batch statistics that activation checkpointing computes a second time in the backward pass."""
+
+    def __init__(self, checkpointed: bool) -> None:
+        super().__init__()
+        self.checkpointed = checkpointed
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if self.checkpointed:
+            return checkpoint(self._block, pixels, use_reentrant=False)
+        return self._block(pixels)
+
+    def _block(self, pixels: Tensor) -> Tensor:
+        return self.norm(self.convolution(pixels)).relu()
+
+
 class TestWeightPerturbation:
     @pytest.mark.parametrize("kind", ["awp", "layerwise_sam"])
     @pytest.mark.parametrize("objective", ["pgd_at", "trades"])
@@ -194,13 +214,21 @@ class TestWeightPerturbation:
         perturbation.restore()
         assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
 
-    def test_batch_statistics_and_gradients_are_untouched(self) -> None:
-        model = tiny_model("resnet").train()
-        buffers = {name: value.clone() for name, value in model.named_buffers()}
-        values = TinyImages(4).batch()["pixel_values"]
+    @pytest.mark.parametrize("fails", [False, True])
+    @pytest.mark.parametrize("checkpointed", [False, True])
+    def test_batch_statistics_and_gradients_are_untouched(self, checkpointed: bool, fails: bool) -> None:
+        model = _Normalised(checkpointed).train()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
         perturbation = WeightPerturbation(model, radius=0.1)
-        perturbation.perturb(lambda network: network(pixel_values=values).logits.square().mean())
-        assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
+
+        def loss_of(network: Callable[..., Tensor]) -> Tensor:
+            loss = network(TinyImages(4).pixels).square().mean()
+            return loss.detach() if fails else loss
+
+        with pytest.raises(RuntimeError, match="does not require grad") if fails else nullcontext():
+            perturbation.perturb(loss_of)
+        moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+        assert moved == (set() if fails else {"convolution.weight"})
         assert all(parameter.grad is None for parameter in model.parameters())
 
     def test_warm_up_is_one_of_epochs(self, tmp_path: Path) -> None:
