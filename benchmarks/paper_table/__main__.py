@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         runs=arguments.runs,
         total_minutes=arguments.total_minutes,
         data=arguments.data,
+        test_data=arguments.test_data,
         sizes=sizes,
     )
     epochs = ", ".join(f"{network} {number}" for network, number in plan["epochs"].items())
@@ -44,11 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     code = DONE
     try:
         with _time_limit(60 * arguments.minutes):
-            _work(arguments.output_dir, plan, arguments.test_data, sizes)
+            _work(arguments.output_dir, plan, sizes)
     except KeyboardInterrupt:
         code = MORE
         print("stopped; start the same command again to continue", flush=True)
-    images = min(sizes.images, len(test_images(arguments.test_data)))
+    images = min(sizes.images, len(test_images(plan["test_data"])))
     found = collect(arguments.output_dir, plan, len(parts(images, sizes.part)))
     record = {
         "schema_version": 1,
@@ -66,8 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
-def _work(folder: Path, plan: dict[str, Any], test_data: str, sizes: Sizes) -> None:
-    images = test_images(test_data)
+def _work(folder: Path, plan: dict[str, Any], sizes: Sizes) -> None:
+    images = test_images(plan["test_data"])
     for network in plan["networks"]:
         for run in plan["runs"]:
             epochs = plan["epochs"][network]

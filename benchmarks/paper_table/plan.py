@@ -1,12 +1,16 @@
 """The plan: how many epochs each network gets, fixed from this machine's speed before anything is trained."""
 
+import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from PIL import Image
 
 from adsr_hf.attacks import PixelSpace
+from adsr_hf.data import DataArguments
+from adsr_hf.data.sources import load_splits
 from adsr_hf.estimate import estimate_seconds
 from adsr_hf.files import write_json
 from adsr_hf.models import load_model, load_processor
@@ -22,15 +26,23 @@ _CLASSES = [str(index) for index in range(10)]
 
 
 def make_plan(
-    folder: Path, *, networks: list[str], runs: list[str], total_minutes: float, data: str, sizes: Sizes
+    folder: Path,
+    *,
+    networks: list[str],
+    runs: list[str],
+    total_minutes: float,
+    data: str,
+    test_data: str,
+    sizes: Sizes,
 ) -> dict[str, Any]:
     """The plan in ``folder``, which is made there at the first command and read by all that follow.
 
     Args:
         total_minutes: for everything, all commands together; above 0.
+        data, test_data: data sets whose train split is trained on, and whose test split is measured.
 
     Raises:
-        ValueError: when the plan that is there was made for something else.
+        ValueError: when the plan that is there was made for something else, or a split does not exist.
     """
     asked: dict[str, Any] = {
         "schema_version": 1,
@@ -38,6 +50,7 @@ def make_plan(
         "runs": runs,
         "total_minutes": total_minutes,
         "data": data,
+        "test_data": test_data,
         "smoke": sizes.smoke,
     }
     path = folder / PLAN_FILE
@@ -55,7 +68,13 @@ def make_plan(
             )
         return plan
     per_network = 60 * total_minutes * _TRAINING_SHARE / len(networks)
-    plan = asked | {"device": _device(), "seconds_per_epoch": {}, "epochs": {}}
+    plan = asked | {
+        "trained_on": described(data, "train"),
+        "tested_on": described(test_data, "test"),
+        "device": _device(),
+        "seconds_per_epoch": {},
+        "epochs": {},
+    }
     for network in networks:
         seconds = {
             run: 0.0 if sizes.smoke else seconds_per_epoch(network, run, data=data, sizes=sizes) for run in runs
@@ -65,6 +84,22 @@ def make_plan(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, plan)
     return plan
+
+
+def described(data: str, split: Literal["train", "test"]) -> dict[str, str]:
+    """Which images a figure is about: ``words`` for people, and the ``coding`` of the first one, such as ``"JPEG"``.
+
+    Raises:
+        ValueError: when the data set cannot be opened or has no such split.
+    """
+    splits = load_splits(DataArguments(dataset=data))
+    images = splits.train if split == "train" else splits.test
+    if images is None:
+        raise ValueError(f"{data} has no {split} split; name a data set that has one")
+    stored = images[0][splits.image_column]
+    with Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] is not None else stored["path"]) as image:
+        coding = str(image.format)
+    return {"words": f"the {split} images of {data} ({coding})", "coding": coding}
 
 
 def epochs_within(seconds: float, one_epoch: float) -> int:

@@ -13,8 +13,6 @@ from benchmarks.paper_table.settings import PAIRS, ROWS, THREAT
 from benchmarks.paper_table.work import FINISHED_FILE, read_row
 
 _PGD = f"{THREAT}/robust_accuracy"
-TRAINED_ON = "JPEG copy of CIFAR-10's train set (quality 75, 4:2:0)"
-TESTED_ON = "lossless CIFAR-10 test images"
 
 
 def collect(folder: Path, plan: dict[str, Any], parts: int) -> dict[str, Any]:
@@ -69,8 +67,8 @@ def _row(
         "row": row,
         "weights": weights,
         "epochs": plan["epochs"][network],
-        "trained_on": TRAINED_ON,
-        "tested_on": TESTED_ON,
+        "trained_on": plan["trained_on"]["words"],
+        "tested_on": plan["tested_on"]["words"],
         "train_images": facts["images"]["train"],
         "images_per_second": facts["images_per_second"],
         "zero_gradient_share": facts["zero_gradient_share"],
@@ -118,6 +116,9 @@ def markdown(record: dict[str, Any]) -> str:
     plan, complete = record["plan"], record["complete"]
     state = "complete" if complete else "NOT complete: some rows or images are still to come"
     smoke = ["", "**Smoke run: networks and data too small to mean anything.**"] if plan["smoke"] else []
+    jpeg = plan["trained_on"]["coding"] == "JPEG"
+    lossy = ", which are lossy, so that no figure is comparable with published tables" if jpeg else ""
+    trained = " (JPEG-trained)" if jpeg else ""
     lines = [
         "# The paper's CIFAR-10 rows, in a short schedule",
         "",
@@ -125,9 +126,9 @@ def markdown(record: dict[str, Any]) -> str:
         f"On {plan['device']}; {state}.",
         *smoke,
         "",
-        f"**Trained on the {TRAINED_ON}**, which is lossy,",
-        f"so that no figure is comparable with published tables. Tested on the first {TESTED_ON}, the ones",
-        f"that leaderboards take. {THREAT}; all rows of a network have the same images, epochs and seed. Percent.",
+        f"**Trained on {plan['trained_on']['words']}**{lossy}.",
+        f"Tested on {plan['tested_on']['words']}, the first ones.",
+        f"{THREAT}; all rows of a network have the same images, epochs and seed. Percent.",
         "PGD: 20 steps, an upper bound. Best − last: robust accuracy (PGD-10) on held-out images.",
         "",
         "| network | row | epochs | accuracy | PGD | AutoAttack [95%] | on images | ECE | best − last | images/s |",
@@ -139,7 +140,7 @@ def markdown(record: dict[str, Any]) -> str:
             f" [{_percent(interval[0])}, {_percent(interval[1])}]" if interval else ""
         )
         lines.append(
-            f"| {row['network']} (JPEG-trained) | {row['row']} | {row['epochs']} | {_percent(row['accuracy'])} | "
+            f"| {row['network']}{trained} | {row['row']} | {row['epochs']} | {_percent(row['accuracy'])} | "
             f"{_percent(row['pgd_accuracy'])} | {attacked} | {row['autoattack_images']} | {_percent(row['ece'])} | "
             f"{_percent(row['best_minus_last_pgd'])} | {row['images_per_second']:.0f} |"
         )

@@ -1,5 +1,6 @@
 """The table's script runs, stops, continues, and counts rightly. What it finds on a GPU is not judged here."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from adsr_hf.recipes import recipe_from_settings
 from benchmarks.paper_table.__main__ import DONE, MORE, main
 from benchmarks.paper_table.plan import epochs_within, make_plan, seconds_per_epoch
 from benchmarks.paper_table.settings import NETWORKS, ROWS, RUNS, SMOKE_SIZES, Sizes, run_settings
-from benchmarks.paper_table.table import collect, verdicts
+from benchmarks.paper_table.table import collect, markdown, verdicts
 from benchmarks.paper_table.work import parts
 
 CLASSES = [f"class {index}" for index in range(10)]
@@ -22,15 +23,25 @@ CLASSES = [f"class {index}" for index in range(10)]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """CIFAR-10's shape, few images."""
-    folder = tmp_path_factory.mktemp("cifar")
+    """CIFAR-10's shape, few images, lossless."""
+    return write_images(tmp_path_factory.mktemp("cifar"), "PNG")
+
+
+def write_images(folder: Path, coding: str) -> str:
+    folder.mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
     features = Features({"image": ImageFeature(), "label": ClassLabel(names=CLASSES)})
     for split, count in (("train", 80), ("test", 25)):
         pixels = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        rows = {"image": [Image.fromarray(one) for one in pixels], "label": [index % 10 for index in range(count)]}
+        rows = {"image": [coded(one, coding) for one in pixels], "label": [index % 10 for index in range(count)]}
         Dataset.from_dict(rows, features=features).to_parquet(folder / f"{split}-00000-of-00001.parquet")
     return str(folder)
+
+
+def coded(pixels: np.ndarray, coding: str) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, coding)
+    return {"bytes": buffer.getvalue(), "path": None}
 
 
 def command(data: str, folder: Path, *words: str) -> int:
@@ -53,16 +64,41 @@ def test_trains_attacks_and_tells(data: str, tmp_path: Path) -> None:
         assert row["autoattack_accuracy"] <= row["accuracy"]
         low, high = row["autoattack_interval"]
         assert low <= row["autoattack_accuracy"] <= high
-        assert "JPEG" in row["trained_on"]
-        assert "lossless" in row["tested_on"]
+        assert row["trained_on"] == f"the train images of {data} (PNG)"
+        assert row["tested_on"] == f"the test images of {data} (PNG)"
     text = (tmp_path / "results" / "table.md").read_text(encoding="utf-8")
-    assert text.count("(JPEG-trained)") == 2
+    assert "JPEG" not in text
+    assert f"Trained on the train images of {data} (PNG)**.\n" in text
     assert "Smoke run" in text
     assert command(data, tmp_path, *words) == DONE
     again = record(tmp_path)
     assert again["rows"] == found["rows"]
     with pytest.raises(ValueError, match=r"runs was \['adr'\] and is now \['at'\].*another --output-dir"):
         command(data, tmp_path, "--networks", "vit_t", "--runs", "at")
+    # Finished parts are never measured again: other test images would be told together with the old ones.
+    other = write_images(tmp_path / "other", "PNG")
+    with pytest.raises(ValueError, match=f"test_data was '{data}' and is now '{other}'"):
+        command(data, tmp_path, *words, "--test-data", other)
+
+
+def test_a_table_says_that_its_networks_saw_jpeg(data: str, tmp_path: Path) -> None:
+    lossy = write_images(tmp_path / "jpeg", "JPEG")
+    plan = make_plan(
+        tmp_path,
+        networks=["vit_t"],
+        runs=["at"],
+        total_minutes=5,
+        data=lossy,
+        test_data=data,
+        sizes=SMOKE_SIZES,
+    )
+    row = dict.fromkeys(("accuracy", "pgd_accuracy", "autoattack_accuracy", "ece", "best_minus_last_pgd"), 0.5)
+    row |= {"network": "vit_t", "row": "AT", "epochs": 2, "images_per_second": 1, "autoattack_images": 9}
+    rows = [row | {"autoattack_interval": None}]
+    text = markdown({"plan": plan, "complete": True, "rows": rows, "comparisons": [], "verdicts": []})
+    assert f"**Trained on the train images of {lossy} (JPEG)**, which are lossy" in text
+    assert f"Tested on the test images of {data} (PNG), the first ones." in text
+    assert "| vit_t (JPEG-trained) | AT |" in text
 
 
 @pytest.mark.slow
@@ -107,7 +143,9 @@ def test_plan_fits_epochs_into_the_time(data: str, tmp_path: Path) -> None:
     assert epochs_within(10, 60) == 1
     assert epochs_within(1e9, 60) == 100
     assert seconds_per_epoch("resnet18", "adr_awp", data=data, sizes=SMOKE_SIZES) > 0
-    plan = make_plan(tmp_path, networks=["vit_t"], runs=["at"], total_minutes=5, data=data, sizes=SMOKE_SIZES)
+    plan = make_plan(
+        tmp_path, networks=["vit_t"], runs=["at"], total_minutes=5, data=data, test_data=data, sizes=SMOKE_SIZES
+    )
     assert plan == json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
 
 
