@@ -222,7 +222,7 @@ class TestWeightPerturbation:
         perturbation = WeightPerturbation(model, radius=0.1)
 
         def loss_of(network: Callable[..., Tensor]) -> Tensor:
-            loss = network(TinyImages(4).pixels).square().mean()
+            loss = network(pixels=TinyImages(4).pixels).square().mean()
             return loss.detach() if fails else loss
 
         with pytest.raises(RuntimeError, match="does not require grad") if fails else nullcontext():
