@@ -1,6 +1,7 @@
 """Which images a run reads, and how they become its splits: the fields of a recipe that concern data."""
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from adsr_hf.field_checks import at_least, in_range, one_of
@@ -111,7 +112,8 @@ class DataArguments:
         metadata={
             "help": "Second data set for training alone, such as generated images (Gowal et al. 2021, arXiv "
             "2110.09468): named like dataset, or a folder of unsorted images with extra_labels=pseudo. An epoch stays "
-            "one pass over dataset. Make sure that it holds no image of the test split."
+            "one pass over dataset. Copies of validation and test images are refused when they are equal pixel for "
+            "pixel; nearly equal ones are for you to keep out."
         },
     )
     extra_config: str | None = field(
@@ -256,10 +258,30 @@ class DataArguments:
 
     def _check_extra_is_another(self) -> None:
         used = {self.train_split, self.validation_split, self.test_split} | HELD_OUT_SPLITS
-        same = (self.extra_dataset, self.extra_config) == (self.dataset, self.dataset_config)
-        if same and self.extra_split in used:
+        # A configuration that is left out is the only one or the default: it may be any of them.
+        is_other_config = self.extra_config != self.dataset_config and None not in (
+            self.extra_config,
+            self.dataset_config,
+        )
+        if self.extra_split not in used or is_other_config:
+            return
+        if _place(str(self.extra_dataset)) == _place(self.dataset):
             raise ValueError(
                 f"extra_dataset={self.extra_dataset!r} with extra_split={self.extra_split!r} is what dataset trains "
                 "or measures on already, and no held-out image may be trained on; name another data set, or a split "
-                "of its own, such as 'extra' or 'unlabeled'"
+                f"of its own, such as 'extra' or 'unlabeled'{self._config_advice()}"
             )
+
+    def _config_advice(self) -> str:
+        if self.dataset_config is None and self.extra_config is None:
+            return ""
+        return (
+            f", or, where dataset_config={self.dataset_config!r} and extra_config={self.extra_config!r} have no image "
+            "in common, name two different ones"
+        )
+
+
+def _place(name: str) -> str:
+    """A Hub name as it is, and of what is local the path without links, ``..`` and slashes too many."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name != DIGITS and path.exists() else name

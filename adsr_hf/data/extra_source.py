@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, Image
+from datasets import Dataset
 
-from adsr_hf.data.arguments import DataArguments
-from adsr_hf.data.columns import find_columns, find_image_column, read_labels
+from adsr_hf.data.arguments import DIGITS, DataArguments
+from adsr_hf.data.columns import find_columns, find_image_column, read_labels, renumber
 from adsr_hf.data.dataset import ImageClassificationDataset
-from adsr_hf.data.folders import is_image, visible
+from adsr_hf.data.folders import open_unsorted
+from adsr_hf.data.held_out import DecodedSplit, check_pixels, check_places
 from adsr_hf.data.preparation import check_same_size, prepare_split
 from adsr_hf.data.pseudo_labels import PseudoLabeler
-from adsr_hf.data.sources import label_table, open_dataset
+from adsr_hf.data.sources import label_table, local_places, open_dataset
 
 _NAME = "extra"
 _PSEUDO_LABEL_COLUMN = "pseudo_label"
@@ -50,22 +51,29 @@ class ExtraImages:
 
 
 def load_extra(
-    arguments: DataArguments, processor: Any, own: ImageClassificationDataset, *, show_progress: bool = True
+    arguments: DataArguments,
+    source: ExtraTable,
+    processor: Any,
+    own: ImageClassificationDataset,
+    held_out: dict[str, DecodedSplit],
+    *,
+    show_progress: bool = True,
 ) -> ExtraImages:
-    """Read, decode, check and, if asked for, label the extra images.
+    """Decode, check and, if asked for, label the extra images.
 
     Args:
         arguments: with an ``extra_dataset``.
+        source: what :func:`open_extra` found there.
         own: the train split that they will be mixed with.
+        held_out: the validation and the test split, where they exist, with digests.
 
     Raises:
-        ValueError: for images or labels that do not go with the own ones, or a labeler that cannot be used.
+        ValueError: for images that do not go with the own ones or are held-out ones, or a labeler that cannot be used.
     """
     labeler = None
     if arguments.extra_pseudo_labeler is not None:
         # First, so that a wrong name is told before a million images are decoded.
         labeler = PseudoLabeler(arguments.extra_pseudo_labeler, own.class_names)
-    source = open_extra(arguments, own.class_names)
     prepared = prepare_split(
         source.table,
         image_column=source.image_column,
@@ -74,9 +82,11 @@ def load_extra(
         name=_NAME,
         skip_broken_images=arguments.skip_broken_images,
         cache_gigabytes=arguments.cache_gigabytes,
+        with_digests=True,
         show_progress=show_progress,
     )
     check_same_size(own.store.image_shape, "train", prepared.store.image_shape, "extra_dataset")
+    check_pixels(arguments, DecodedSplit(source.table, source.image_column, prepared), held_out)
     labels, label_source = prepared.labels, "its own labels"
     notes = [f"skipped: {reason}" for reason in prepared.skipped]
     if labeler is not None:
@@ -112,8 +122,8 @@ def open_extra(arguments: DataArguments, class_names: list[str]) -> ExtraTable:
         class_names: of ``dataset``.
 
     Raises:
-        ValueError: for a name that leads nowhere, a missing split, no images, and, with labels of its own, a row
-            without one or a class that ``dataset`` does not have.
+        ValueError: for a name that leads nowhere, a missing split, no images, a place where ``dataset`` has held-out
+            images, and, with labels of its own, a row without one or a class that ``dataset`` does not have.
     """
     defaults: dict[str, Any] = {
         item.name: item.default for item in fields(arguments) if item.name.startswith("extra_")
@@ -128,7 +138,7 @@ def open_extra(arguments: DataArguments, class_names: list[str]) -> ExtraTable:
         **defaults,
     )
     try:
-        split = _open_split(described, labelled=arguments.extra_labels == "own")
+        split = _open_split(arguments, described)
         image_column = find_image_column(split, described)
         if arguments.extra_labels == "own":
             label_column, labels = _own_labels(split, described, class_names)
@@ -147,38 +157,43 @@ def _own_labels(split: Dataset, described: DataArguments, class_names: list[str]
         labels, names = read_labels({_NAME: split}, column)
     except ValueError as error:
         raise ValueError(f"{error}; where images have no labels, set extra_labels='pseudo'") from error
-    return column, _renumber(labels[_NAME], names, class_names)
-
-
-def _open_split(described: DataArguments, *, labelled: bool) -> Dataset:
-    """The split called ``train_split``; without labels, a folder's images need not be sorted into classes."""
-    root = Path(described.dataset).expanduser()
-    if not labelled and root.is_dir() and not any(root.rglob("*.parquet")):
-        return _open_unsorted(root, described.train_split)
-    splits = open_dataset(described, [])
-    if described.train_split not in splits:
-        raise ValueError(
-            f"extra_split={described.train_split!r} is not among its splits: {', '.join(sorted(splits))}; name one"
-        )
-    return splits[described.train_split]
-
-
-def _open_unsorted(root: Path, split: str) -> Dataset:
-    """Every image below ``root``, or below the sub-folder that is called like the split, if there is one."""
-    base = root / split if (root / split).is_dir() else root
-    files = [path for path in visible(base.rglob("*")) if is_image(path)]
-    if not files:
-        raise ValueError(f"{base} holds no images; give a folder with images in it, sorted into sub-folders or not")
-    images = [{"bytes": None, "path": str(path)} for path in files]
-    return Dataset.from_dict({"image": images}, features=Features({"image": Image(decode=False)}))
-
-
-def _renumber(labels: np.ndarray, names: list[str], class_names: list[str]) -> np.ndarray:
-    """Indices into ``class_names`` from indices into ``names``, (N,) int64, by name."""
     unknown = [name for name in names if name not in class_names]
     if unknown:
         raise ValueError(
             f"its classes {names} must be among those of dataset, {class_names}, but {unknown} are not; rename or "
             "remove them, or set extra_labels='pseudo'"
         )
-    return np.asarray([class_names.index(name) for name in names], dtype=np.int64)[labels]
+    return column, renumber(labels[_NAME], names, class_names)
+
+
+def _open_split(arguments: DataArguments, described: DataArguments) -> Dataset:
+    """The split called ``extra_split``; without labels, a folder's images need not be sorted into classes."""
+    root = Path(described.dataset).expanduser()
+    unsorted = arguments.extra_labels == "pseudo" and described.dataset != DIGITS and root.is_dir()
+    if unsorted and not any(root.rglob("*.parquet")):
+        base = _unsorted_base(root, arguments.extra_split)
+        check_places(arguments, [base])
+        return open_unsorted(base, whole=base == root)
+    if places := local_places(described):
+        _check_split(arguments.extra_split, list(places))
+        check_places(arguments, places[arguments.extra_split])
+    splits = open_dataset(described, [])
+    _check_split(arguments.extra_split, list(splits))
+    return splits[arguments.extra_split]
+
+
+def _check_split(wanted: str, names: list[str]) -> None:
+    if wanted not in names:
+        raise ValueError(f"extra_split={wanted!r} is not among its splits: {', '.join(sorted(names))}; name one")
+
+
+def _unsorted_base(root: Path, split: str) -> Path:
+    """The sub-folder that is called like the split, or all of ``root`` when nobody asked for a split."""
+    if (root / split).is_dir():
+        return root / split
+    if split != DataArguments.extra_split:
+        raise ValueError(
+            f"extra_split={split!r} is no folder in {root}; name one of its folders, or leave extra_split out to read "
+            "every image below"
+        )
+    return root

@@ -10,7 +10,8 @@ from adsr_hf.data.augmentation import Augmentation
 from adsr_hf.data.columns import check_classes
 from adsr_hf.data.dataset import ImageClassificationDataset
 from adsr_hf.data.extra import MixedDataset
-from adsr_hf.data.extra_source import ExtraImages, load_extra
+from adsr_hf.data.extra_source import ExtraImages, load_extra, open_extra
+from adsr_hf.data.held_out import DecodedSplit
 from adsr_hf.data.images import ConversionCounts
 from adsr_hf.data.preparation import PreparedSplit, check_same_size, prepare_split
 from adsr_hf.data.sources import load_splits
@@ -44,10 +45,13 @@ def load_image_data(arguments: DataArguments, processor: Any, *, seed: int, show
         seed: key of the train augmentation, and of the order of mixed images, together with epoch and index.
 
     Raises:
-        ValueError: for data that cannot be learned from, or a processor that attacks cannot be used with.
+        ValueError: for data that cannot be learned from, held-out images among the extra ones, or a processor that
+            attacks cannot be used with.
         ImportError: for the digits without scikit-learn.
     """
     splits = load_splits(arguments)
+    # First, so that a wrong place is told before a million images are decoded.
+    source = open_extra(arguments, splits.class_names) if arguments.extra_dataset is not None else None
     tables = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     prepared = {
         name: prepare_split(
@@ -58,6 +62,7 @@ def load_image_data(arguments: DataArguments, processor: Any, *, seed: int, show
             name=name,
             skip_broken_images=arguments.skip_broken_images,
             cache_gigabytes=arguments.cache_gigabytes,
+            with_digests=source is not None and name != "train",
             show_progress=show_progress,
         )
         for name, table in tables.items()
@@ -86,8 +91,13 @@ def load_image_data(arguments: DataArguments, processor: Any, *, seed: int, show
     train: ImageClassificationDataset | MixedDataset = datasets["train"]
     notes = splits.notes + [f"skipped: {reason}" for split in prepared.values() for reason in split.skipped]
     extra: ExtraImages | None = None
-    if arguments.extra_dataset is not None:
-        extra = load_extra(arguments, processor, datasets["train"], show_progress=show_progress)
+    if source is not None:
+        held_out = {
+            name: DecodedSplit(table, splits.image_column, prepared[name])
+            for name, table in tables.items()
+            if table is not None and name != "train"
+        }
+        extra = load_extra(arguments, source, processor, datasets["train"], held_out, show_progress=show_progress)
         train = MixedDataset(datasets["train"], extra.dataset, fraction=arguments.extra_fraction, seed=seed)
         notes += extra.notes
     return ImageData(

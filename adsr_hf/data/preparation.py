@@ -24,6 +24,7 @@ class PreparedSplit:
         store: the pixels.
         labels: (N,) int64 class indices.
         rows: (N,) int64, the row of each image in its table.
+        digests: BLAKE2b of each image's pixels, 16 bytes; empty unless asked for.
         counts: how many images of which kind were met.
         skipped: what was wrong with each image that was left out.
     """
@@ -31,6 +32,7 @@ class PreparedSplit:
     store: ImageStore
     labels: Tensor
     rows: Tensor
+    digests: list[bytes]
     counts: ConversionCounts
     skipped: list[str]
 
@@ -44,6 +46,7 @@ def prepare_split(
     name: str,
     skip_broken_images: bool = False,
     cache_gigabytes: float = 4.0,
+    with_digests: bool = False,
     show_progress: bool = True,
 ) -> PreparedSplit:
     """Decode every image once and apply the processor's geometry: resize, crop and pad, not rescale and normalise.
@@ -52,13 +55,14 @@ def prepare_split(
         dataset: a split of :class:`adsr_hf.data.sources.ImageSplits`.
         name: the split's name, for the progress bar and for errors.
         cache_gigabytes: pixels are kept in memory up to this many gigabytes (10⁹ bytes), else decoded at each access.
+        with_digests: take a digest of each image, by which copies can be found.
 
     Raises:
         BrokenImageError: a ValueError, for an image that cannot be read, unless these are to be skipped.
         ValueError: when the processor does more than geometry, rescale and normalise, leaves images of several sizes,
             or no image is left.
     """
-    counts, skipped, kept = ConversionCounts(), list[str](), list[int]()
+    counts, skipped, kept, digests = ConversionCounts(), list[str](), list[int](), list[bytes]()
     digest = hashlib.sha256()
     first_shape: tuple[int, int, int] | None = None
     first_origin = ""
@@ -84,6 +88,8 @@ def prepare_split(
             images[len(kept)] = pixels
         else:
             digest.update(pixels.contiguous().numpy().data)
+        if with_digests:
+            digests.append(hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=16).digest())
         counts[kind] += 1
         kept.append(row)
     if first_shape is None:
@@ -97,7 +103,8 @@ def prepare_split(
             dataset, image_column, processor, rows=rows, image_shape=first_shape, digest=digest.hexdigest()
         )
     kept_rows = torch.from_numpy(rows)
-    return PreparedSplit(store, torch.tensor(dataset[label_column][:])[kept_rows], kept_rows, counts, skipped)
+    labels = torch.tensor(dataset[label_column][:])[kept_rows]
+    return PreparedSplit(store, labels, kept_rows, digests, counts, skipped)
 
 
 def check_same_size(shape: tuple[int, int, int], origin: str, other: tuple[int, int, int], other_origin: str) -> None:

@@ -1,3 +1,4 @@
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,18 @@ def write_image() -> Callable[..., Path]:
 
 @pytest.fixture
 def image_folder(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., Path]:
-    """A folder of images: ``{"train/cat": 3}`` writes three PNG files into train/cat."""
+    """A folder of images: ``{"train/cat": 3}`` writes three PNG files into train/cat, all of them different."""
 
     def make(counts: dict[str, int], name: str = "pets", size: tuple[int, int] = (12, 10)) -> Path:
         root = tmp_path / name
-        for position, (folder, count) in enumerate(counts.items()):
+        for folder, count in counts.items():
             (root / folder).mkdir(parents=True, exist_ok=True)
             for number in range(count):
-                write_image(root / folder / f"{number:03d}.png", seed=1000 * position + number, size=size)
+                write_image(
+                    root / folder / f"{number:03d}.png",
+                    seed=zlib.crc32(f"{name}/{folder}/{number}".encode()),
+                    size=size,
+                )
         return root
 
     return make
