@@ -231,7 +231,6 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
             )
         if self.fixed_teacher is not None and not self.rectifies:
             raise ValueError(
-                f"fixed_teacher={self.fixed_teacher!r} rectifies labels, but labels={self.settled_labels!r}; "
-                "set "
+                f"fixed_teacher={self.fixed_teacher!r} rectifies labels, but labels={self.settled_labels!r}; set "
                 "labels='adsr', or leave it out"
             )
