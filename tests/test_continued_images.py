@@ -46,7 +46,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"policy_operations": 2}, "policy_operations was 0 and is now 2"),
         ({"validation_fraction": 0.3}, "validation_fraction was 0.1 and is now 0.3"),
         ({"split_seed": 1}, "split_seed was 0 and is now 1"),
-        ({"max_train_images": 299}, "train_images was 300 and is now 299"),
+        # With the space: the field max_train_images differs too.
+        ({"max_train_images": 299}, " train_images was 300 and is now 299"),
         ({"extra_dataset": "EXTRA", "extra_fraction": 0.5}, "extra_fraction was 0.7 and is now 0.5"),
     ],
 )
