@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adsr_hf.evaluation.figures import adversarial_figures, clean_figures
+from adsr_hf.evaluation.figures import prediction_figures
 from adsr_hf.evaluation.temperature import TEMPERATURE_BOUNDS, fit_temperature
 
 
@@ -20,7 +20,8 @@ class MeasuredLogits:
 
     Attributes:
         clean: (N, K) float.
-        attacked: (N, K) float, under the evaluation attack; None = it was not run.
+        attacked: (N, K) float, of the worst images that the evaluation attack found, see
+            :func:`adsr_hf.evaluation.figures.worst_case_logits`; None = it was not run.
         labels: (N,) int64.
     """
 
@@ -30,9 +31,9 @@ class MeasuredLogits:
 
     def figures(self) -> dict[str, float]:
         """Those of :mod:`adsr_hf.evaluation.figures`, the attacked ones with ``robust_`` before them."""
-        figures = clean_figures(self.clean, self.labels)
+        figures = prediction_figures(self.clean, self.labels)
         if self.attacked is not None:
-            robust = adversarial_figures(self.attacked, self.clean, self.labels)
+            robust = prediction_figures(self.attacked, self.labels)
             figures |= {f"robust_{name}": value for name, value in robust.items()}
         return figures
 

@@ -10,7 +10,7 @@ from transformers import EvalPrediction
 from adsr_hf.attacks import PixelSpace
 from adsr_hf.attacks.isolation import under_attack
 from adsr_hf.classifier import logits_of, number_of_classes, pixels_to_logits
-from adsr_hf.evaluation.figures import adversarial_figures, clean_figures
+from adsr_hf.evaluation.figures import prediction_figures, worst_case_logits
 from adsr_hf.evaluation.overfitting import robust_overfitting
 from adsr_hf.trainer_resumption import ResumableTrainer
 
@@ -60,7 +60,7 @@ class EvaluatingTrainer(ResumableTrainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Any, Any]:
-        """During ``evaluate``: logits of each measured network, clean and attacked. Elsewhere: as in Trainer."""
+        """During ``evaluate``: logits of each measured network, clean and worst found. Elsewhere: as in Trainer."""
         if not self._measures_robustness:
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys=ignore_keys)
         pixel_values, labels, others = self._unpack(self._prepare_inputs(inputs))
@@ -69,9 +69,10 @@ class EvaluatingTrainer(ResumableTrainer):
         for prefix, network in self._measured_networks().items():
             with torch.no_grad(), self.accelerator.autocast():
                 output = network(pixel_values=pixel_values, **others)
-            predictions[prefix] = logits_of(output, self.num_classes).detach().float()
+            clean = predictions[prefix] = logits_of(output, self.num_classes).detach().float()
             if self.args.eval_attack_steps > 0:
-                predictions[f"{prefix}robust_"] = self._logits_under_attack(network, pixels, labels, others)
+                attacked = self._logits_under_attack(network, pixels, labels, others)
+                predictions[f"{prefix}robust_"] = worst_case_logits(clean, attacked, labels)
         shown = next(iter(predictions.values()))
         if self._user_view is not None:
             shown = self._user_view(shown, labels)
@@ -113,10 +114,9 @@ class EvaluatingTrainer(ResumableTrainer):
         labels = torch.as_tensor(prediction.label_ids)
         figures: dict[str, float] = {"images": len(labels)}
         for prefix in self._measured_networks():
-            figures |= _prefixed(prefix, clean_figures(logits[prefix], labels))
-            if f"{prefix}robust_" in logits:
-                robust = adversarial_figures(logits[f"{prefix}robust_"], logits[prefix], labels)
-                figures |= _prefixed(f"{prefix}robust_", robust)
+            for condition in (prefix, f"{prefix}robust_"):
+                if condition in logits:
+                    figures |= _prefixed(condition, prediction_figures(logits[condition], labels))
         if self._user_metrics is not None:
             seen = EvalPrediction(shown, prediction.label_ids, inputs=prediction.inputs, losses=prediction.losses)
             figures |= self._user_metrics(seen)

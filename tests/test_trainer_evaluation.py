@@ -30,11 +30,13 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 
 
 
 def figures(logits: np.ndarray, clean_logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """An image that is wrong when clean is not attacked: it counts with its clean logits."""
+    logits = np.where((clean_logits.argmax(1) == labels)[:, None], logits, clean_logits)
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     probabilities = exponentials / exponentials.sum(1, keepdims=True)
     right = logits.argmax(1) == labels
     return {
-        "accuracy": (right & (clean_logits.argmax(1) == labels)).mean(),
+        "accuracy": right.mean(),
         "ece": calibration_error(probabilities, right),
         "mean_confidence": probabilities.max(1).mean(),
         "loss": -np.log(probabilities[np.arange(len(labels)), labels]).mean(),

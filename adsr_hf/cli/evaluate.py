@@ -44,7 +44,7 @@ def run(words: list[str]) -> int:
 def _table(records: "EvaluationRecords") -> str:
     figures = records.summary["figures"]
     rows = [("clean", figures["accuracy"], "")]
-    rows += [(threat, figures[f"{threat}/robust_accuracy"], f"{threat}/") for threat in records.threats]
+    rows += [(threat, figures[f"{threat}/robust_accuracy"], f"{threat}/robust_") for threat in records.threats]
     lines = [f"{'':<16}{'accuracy':>9}   {'95% interval':<16}{'ECE':>7}{'confidence':>12}"]
     for name, accuracy, prefix in rows:
         low, high = accuracy["interval"]

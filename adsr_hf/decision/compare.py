@@ -104,7 +104,7 @@ def _per_image(candidate: Arm, current: Arm, seed: int) -> tuple[list[Delta], di
         means.append(f"{threat}/robust_accuracy")
         # After the last attack an image stands against all of them: that figure is there already.
         means += [f"{threat}/{attack}/robust_accuracy" for attack in records.attacks[:-1]]
-        calibrations.append(f"{threat}/ece")
+        calibrations.append(f"{threat}/robust_ece")
     means += [*NOISE_FIGURES, "brier_score"]
     found = {name: per_image_delta(name, candidate, current, seed=seed) for name in means}
     resamples = resamples_for(len(means) + len(calibrations))

@@ -59,7 +59,7 @@ class Delta:
 
 def higher_is_better(name: str) -> bool:
     """Which direction of a figure is the good one."""
-    return name.rpartition("/")[2] not in _LOWER_IS_BETTER
+    return name.rpartition("/")[2].removeprefix("robust_") not in _LOWER_IS_BETTER
 
 
 def verdict_of(name: str, interval: tuple[float, float], adjusted: float | None) -> Verdict:
@@ -99,7 +99,7 @@ def per_image_delta(name: str, candidate: Arm, current: Arm, *, seed: int) -> De
 def calibration_delta(
     name: str, candidate: Arm, current: Arm, *, seed: int, resamples: int = RESAMPLES
 ) -> Delta | None:
-    """Compare an expected calibration error: ``"ece"``, ``"ece_after_temperature"`` or ``"{threat}/ece"``.
+    """Compare an expected calibration error: ``"ece"``, ``"ece_after_temperature"`` or ``"{threat}/robust_ece"``.
 
     Args:
         resamples: of the bootstrap; no p-value is below 2 / (resamples + 1).
@@ -175,12 +175,12 @@ def _brier(member: Member) -> np.ndarray:
 
 def _gaps(name: str, arm: Arm, seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Values (S,) and replicates (S, R) of an expected calibration error."""
-    threat = name.removesuffix("/ece") if name.endswith("/ece") else ""
+    threat, _, figure = name.rpartition("/")
     values, replicates = [], []
     for member in arm.members:
         records = member.records
         logits = records.logits(f"{threat}.worst" if threat else "clean").astype(np.float64)
-        if name == "ece_after_temperature":
+        if figure == "ece_after_temperature":
             if not records.summary["temperature"]:
                 return None
             logits = logits / records.summary["temperature"]["value"]

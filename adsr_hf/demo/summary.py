@@ -37,7 +37,7 @@ FIGURES = (
     Figure("robust accuracy", _recorded(f"Linf {EPSILON}/robust_accuracy"), True),
     Figure("ECE", _recorded("ece"), False),
     Figure("ECE, one temperature fitted", _recorded("ece_after_temperature"), False),
-    Figure("ECE under attack", _recorded(f"Linf {EPSILON}/ece"), False),
+    Figure("ECE under attack", _recorded(f"Linf {EPSILON}/robust_ece"), False),
     Figure("best minus last robust", lambda result: result["robust_overfitting"]["student"]["gap"], False),
 )
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow
+import torch
 
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.attacks.named import NamedAttack
 from adsr_hf.evaluation.driver import CLEAN, NOISE, stage_of
+from adsr_hf.evaluation.figures import worst_case_logits
 from adsr_hf.evaluation.journal import Journal
 
 Columns = dict[str, Any]
@@ -47,8 +49,8 @@ def _under(
     right = clean.argmax(1) == labels
     broken_by = np.full(len(labels), None, dtype=object)
     broken_by[~right] = CLEAN
-    worst, distance = clean.copy(), np.zeros(len(labels))
-    highest = np.where(right, -np.inf, np.inf)
+    attacked, distance = clean.copy(), np.zeros(len(labels))
+    highest = np.full(len(labels), -np.inf)
     for attack in attacks:
         rows = journal.read(stage_of(threat, attack))
         index = rows["index"] if rows else np.empty(0, dtype=np.int64)
@@ -58,10 +60,11 @@ def _under(
         broken_by[index[fell]] = attack.name
         score = np.where(fell, np.inf, cross_entropy(logits, labels[index]))
         worse = score > highest[index]
-        worst[index[worse]], distance[index[worse]] = logits[worse], own[worse]
+        attacked[index[worse]], distance[index[worse]] = logits[worse], own[worse]
         highest[index[worse]] = score[worse]
         columns |= _sparse(f"{threat}.{attack.name}", index, logits, own, len(labels))
-    columns |= _outcome(f"{threat}.worst", worst)
+    worst = worst_case_logits(torch.from_numpy(clean), torch.from_numpy(attacked), torch.from_numpy(labels))
+    columns |= _outcome(f"{threat}.worst", worst.numpy())
     columns[f"{threat}.worst.distance"] = distance
     columns[f"{threat}.broken_by"] = pyarrow.array(broken_by.tolist(), pyarrow.string())
     return columns

@@ -12,7 +12,7 @@ import pyarrow.parquet
 
 from adsr_hf.files import write_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KIND = "evaluation"
 RECORDS_FILE = "records.parquet"
 SUMMARY_FILE = "summary.json"

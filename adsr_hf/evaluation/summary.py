@@ -18,8 +18,8 @@ def figures_of(table: pyarrow.Table, threats: list[str], attacks: list[str], see
     """Figure name to value, 95% interval and number of images.
 
     Clean: ``accuracy`` and the calibration figures. For each threat T: ``T/robust_accuracy`` (right clean and under
-    every attack), ``T/A/robust_accuracy`` (under attack A and those before it), and ``T/ece`` and the other
-    calibration figures on the worst images found. Noise: see :func:`adsr_hf.evaluation.stability.stability_figures`.
+    every attack), ``T/A/robust_accuracy`` (under attack A and those before it), and ``T/robust_ece`` and the other
+    calibration figures on the worst images found, each with ``robust_`` before its name. Noise: see :func:`adsr_hf.evaluation.stability.stability_figures`.
     """
     facts = {"threats": threats, "attacks": [{"name": name} for name in attacks]}
     records = EvaluationRecords(facts, table)
@@ -31,7 +31,7 @@ def figures_of(table: pyarrow.Table, threats: list[str], attacks: list[str], see
         names = [f"{threat}/robust_accuracy", *(f"{threat}/{attack}/robust_accuracy" for attack in attacks)]
         figures |= {name: intervals.share(_vector(records, name)) for name in names}
         calibration = intervals.calibration(records.logits(f"{threat}.worst"), labels)
-        figures |= {f"{threat}/{name}": entry for name, entry in calibration.items()}
+        figures |= {f"{threat}/robust_{name}": entry for name, entry in calibration.items()}
     return figures | _noise_figures(records, intervals)
 
 

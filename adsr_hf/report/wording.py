@@ -11,22 +11,27 @@ _PLAIN = {"negative_log_likelihood": 3, "brier_score": 3, "training_images_per_s
 
 def number(name: str, value: float) -> str:
     """A figure's value: ``"71.8%"``, or a plain number where it is no share."""
-    digits = _PLAIN.get(name.rpartition("/")[2])
+    digits = _decimals(name)
     return f"{100 * value:.1f}%" if digits is None else f"{value:.{digits}f}"
 
 
 def span(name: str, low: float, high: float) -> str:
     """An interval: ``"67.7–75.6%"``."""
-    digits = _PLAIN.get(name.rpartition("/")[2])
+    digits = _decimals(name)
     return f"{100 * low:.1f}–{100 * high:.1f}%" if digits is None else f"{low:.{digits}f}–{high:.{digits}f}"
 
 
 def change(name: str, value: float) -> str:
     """A difference with its sign, in percentage points or in the figure's own unit."""
-    digits = _PLAIN.get(name.rpartition("/")[2])
+    digits = _decimals(name)
     shown = round(100 * value, 1) if digits is None else round(value, digits)
     # Adding 0 takes the sign from a zero.
     return f"{shown + 0.0:+.{1 if digits is None else digits}f}".replace("-", "−")
+
+
+def _decimals(name: str) -> int | None:
+    """Of a figure that is no share; None for shares."""
+    return _PLAIN.get(name.rpartition("/")[2].removeprefix("robust_"))
 
 
 def with_interval(name: str, value: Value | None, texts: Texts) -> Html:
@@ -45,7 +50,8 @@ def figure_name(name: str, threats: list[str], texts: Texts) -> str:
             attack, _, figure = name.removeprefix(f"{threat}/").rpartition("/")
             if attack:
                 return texts("figure.by_attack", threat=threat, attack=attack)
-            return texts("figure.attacked", figure=texts(f"figure.{figure}"), threat=threat)
+            plain = figure if figure == "robust_accuracy" else figure.removeprefix("robust_")
+            return texts("figure.attacked", figure=texts(f"figure.{plain}"), threat=threat)
     return texts(f"figure.{name}")
 
 

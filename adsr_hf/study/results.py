@@ -135,7 +135,7 @@ def figure_names(threats: list[str], attacks: list[str]) -> list[str]:
         for threat in threats
         for name in [f"{threat}/{attacks[0]}/robust_accuracy", f"{threat}/robust_accuracy"][len(attacks) == 1 :]
     ]
-    calibration = ["ece", *(f"{threat}/ece" for threat in threats), "ece_after_temperature"]
+    calibration = ["ece", *(f"{threat}/robust_ece" for threat in threats), "ece_after_temperature"]
     return ["accuracy", *robust, *calibration, *_NOISE_FIGURES, *RUN_FIGURES]
 
 
@@ -198,7 +198,7 @@ def _tests(study: Study, rows: list[_Row], names: list[str]) -> tuple[dict[str, 
 
 
 def _delta(name: str, candidate: Arm, current: Arm, resamples: int) -> Delta | None:
-    if name.rpartition("/")[2] in ("ece", "ece_after_temperature"):
+    if name.rpartition("/")[2] in ("ece", "robust_ece", "ece_after_temperature"):
         return calibration_delta(name, candidate, current, seed=0, resamples=resamples)
     return per_image_delta(name, candidate, current, seed=0)
 

@@ -38,7 +38,7 @@ def label(name: str, variant: Record) -> str:
     threat = next(threat for threat in variant["threats"] if name.startswith(f"{threat}/"))
     attack, _, figure = name.removeprefix(f"{threat}/").rpartition("/")
     against = f", {threat}" if len(variant["threats"]) > 1 else ""
-    if figure == "ece":
+    if figure == "robust_ece":
         return f"ECE under attack{against}"
     worst = not attack and len(variant["attacks"]) > 1
     return f"robust, {'worst of all' if worst else _first_attack(variant)}{against}"

@@ -13,7 +13,7 @@ def result(arm: str, seed: int, accuracy: float, robust: float, ece: float = 0.1
     values = {"accuracy": accuracy, "ece": ece, "ece_after_temperature": 0.01}
     for epsilon in EVALUATED_EPSILONS:
         values[f"Linf {epsilon}/robust_accuracy"] = robust if epsilon == EPSILON else 0.9 - epsilon
-        values[f"Linf {epsilon}/ece"] = 0.2
+        values[f"Linf {epsilon}/robust_ece"] = 0.2
     return {
         "arm": arm,
         "seed": seed,

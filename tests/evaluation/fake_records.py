@@ -87,7 +87,7 @@ def write_fake_evaluation(
     pyarrow.parquet.write_table(table, folder / "records.parquet")
     fingerprint = hashlib.sha256(f"data {data_seed} {images} {num_classes}".encode()).hexdigest()
     summary: dict[str, Any] = {
-        "schema_version": 2,
+        "schema_version": 3,
         "kind": "evaluation",
         "model": {
             "source": str(folder.parent),

@@ -61,8 +61,8 @@ def test_a_summary_that_is_cut_short(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 3}, "upgrade adsr_hf"),
-        ({"schema_version": 1}, "old schema 1"),
+        ({"schema_version": 4}, "upgrade adsr_hf"),
+        ({"schema_version": 2}, "old schema 2"),
         ({"kind": "comparison"}, "not the summary of an evaluation"),
         ({"threats": ["Linf 9/255"]}, r"lack the columns \['Linf 9/255.worst.prediction'\]"),
         ({"data.images": 7}, "hold 200 images and their summary 7"),

@@ -65,7 +65,7 @@ def test_every_figure_of_the_records_stands_in_the_table(runs: list[Path], page:
         "ECE after one temperature": "ece_after_temperature",
         "Robust accuracy, Linf 8/255": "Linf 8/255/robust_accuracy",
         "… after pgd, Linf 8/255": "Linf 8/255/pgd/robust_accuracy",
-        "Calibration error (ECE), Linf 4/255": "Linf 4/255/ece",
+        "Calibration error (ECE), Linf 4/255": "Linf 4/255/robust_ece",
         "Accuracy under noise": "noise/accuracy",
         "Decisions changed by noise": "noise/flip_rate",
         "Output stability under noise": "noise/output_stability",
@@ -146,7 +146,7 @@ def test_training_curves_mark_the_best_and_the_last(runs: list[Path]) -> None:
     [
         ("accuracy", -0.0004, "+0.0"),
         ("accuracy", -0.0123, "−1.2"),
-        ("Linf 8/255/brier_score", 0.0456, "+0.046"),
+        ("Linf 8/255/robust_brier_score", 0.0456, "+0.046"),
         ("training_images_per_second", -111.6, "−112"),
     ],
 )

@@ -77,7 +77,7 @@ def figures_of(frame: pd.DataFrame, run: dict[str, Any]) -> dict[str, float]:
         "Linf 0.1/pgd/robust_accuracy": (~frame["Linf 0.1.broken_by"].isin(["clean", "pgd"])).mean(),
         "Linf 0.1/robust_accuracy": worst.mean(),
         "ece": expected_calibration_error(frame["clean.logits"], frame["label"]),
-        "Linf 0.1/ece": expected_calibration_error(frame["Linf 0.1.worst.logits"], frame["label"]),
+        "Linf 0.1/robust_ece": expected_calibration_error(frame["Linf 0.1.worst.logits"], frame["label"]),
         "ece_after_temperature": expected_calibration_error(frame["clean.logits"], frame["label"], 1.3),
         "best_robust_accuracy": curve.max(),
         "last_robust_accuracy": curve.iloc[-1],

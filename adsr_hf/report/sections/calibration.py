@@ -33,7 +33,7 @@ def _chart(arm: ShownArm, condition: str, subject: Subject) -> Html | None:
     filled = [(one["confidence"], one["accuracy"], one["count"]) for one in bins if one["count"]]
     named = texts("calibration.clean") if condition == "clean" else texts("calibration.attacked", threat=condition)
     name = arm.names[0]
-    ece = arm.members[0].records.figure("ece" if condition == "clean" else f"{condition}/ece")
+    ece = arm.members[0].records.figure("ece" if condition == "clean" else f"{condition}/robust_ece")
     caption = texts("calibration.chart", name=name, condition=named, ece=number("ece", ece))
     drawing = reliability_chart(
         filled,

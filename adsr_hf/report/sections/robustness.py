@@ -10,7 +10,7 @@ from adsr_hf.report.wording import figure_name, missing, with_interval
 
 _CLEAN = ("accuracy", "mean_confidence", "ece", "ece_after_temperature", "ece_equal_mass", "classwise_ece")
 _CLEAN_LOSSES = ("brier_score", "negative_log_likelihood")
-_ATTACKED = ("ece", "mean_confidence", "brier_score", "negative_log_likelihood")
+_ATTACKED = ("robust_ece", "robust_mean_confidence", "robust_brier_score", "robust_negative_log_likelihood")
 _NOISE = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
 
 
