@@ -10,7 +10,7 @@ def prediction_figures(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """``accuracy``, ``ece`` (15 equal-width bins), ``mean_confidence`` and ``loss``, every image of equal weight.
 
     Args:
-        logits: (N, K), float: on clean images, or those of :func:`worst_case_logits`, whose accuracy is the robust one.
+        logits: (N, K), float: on clean images, or :func:`worst_case_logits`, whose accuracy is the robust one.
         labels: (N,), int64 class indices.
     """
     right = logits.argmax(1) == labels

@@ -19,7 +19,8 @@ def figures_of(table: pyarrow.Table, threats: list[str], attacks: list[str], see
 
     Clean: ``accuracy`` and the calibration figures. For each threat T: ``T/robust_accuracy`` (right clean and under
     every attack), ``T/A/robust_accuracy`` (under attack A and those before it), and ``T/robust_ece`` and the other
-    calibration figures on the worst images found, each with ``robust_`` before its name. Noise: see :func:`adsr_hf.evaluation.stability.stability_figures`.
+    calibration figures on the worst images found, each with ``robust_`` before its name. Noise: see
+    :func:`adsr_hf.evaluation.stability.stability_figures`.
     """
     facts = {"threats": threats, "attacks": [{"name": name} for name in attacks]}
     records = EvaluationRecords(facts, table)
