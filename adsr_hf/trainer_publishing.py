@@ -1,6 +1,5 @@
 """A Trainer that publishes what belongs to a model and nothing else: weights, config, processor, card, arguments."""
 
-import os
 import shlex
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from transformers.utils.hub import PushInProgress, hf_api
 from adsr_hf import hub
 from adsr_hf.card_facts import CardFacts, DataDescription, Measurement, hub_name, measurements
 from adsr_hf.card_settings import evaluation_attack, method_in_words, recipe_settings
+from adsr_hf.files import write_bytes
 from adsr_hf.fine_tuning.lora import base_network, number_of_parameters
 from adsr_hf.networks import OWN_NETWORKS
 from adsr_hf.trainer_attack import AttackingTrainer
@@ -137,14 +137,7 @@ class PublishingTrainer(AttackingTrainer):
             tags=(*_listed(tags), *_listed(tasks), *_listed(getattr(self.model, "model_tags", None))),
             data=description,
         )
-        path = self._card_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.partial")
-        with open(unfinished, "w", encoding="utf-8") as file:
-            file.write(str(hub.model_card(facts)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        write_bytes(self._card_path(), str(hub.model_card(facts)).encode())
 
     def card_facts(self, *, name: str | None = None, base_model: str | None = None, **given: Any) -> CardFacts:
         """What a card of the weights as they now are would state; ``given`` sets fields of CardFacts."""

@@ -26,7 +26,10 @@ def run(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers={arguments.workers} must be at least 1")
-    show_demo(arguments.output_dir, arguments.workers)
+    from adsr_hf.folder_lock import own_folder
+
+    with own_folder(arguments.output_dir, "adsr demo"):
+        show_demo(arguments.output_dir, arguments.workers)
     return OK
 
 
@@ -39,7 +42,7 @@ def show_demo(output_dir: Path, workers: int | None) -> None:
     from adsr_hf.demo.page import demo_page
     from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATION_STEPS, SEEDS
     from adsr_hf.demo.summary import as_document, differences, table
-    from adsr_hf.files import write_json
+    from adsr_hf.files import write_bytes, write_json
     from adsr_hf.machine import describe_machine
     from adsr_hf.tables import as_text
 
@@ -67,8 +70,8 @@ def show_demo(output_dir: Path, workers: int | None) -> None:
     print(f"\n500 test images, percent, mean ± standard deviation over {len(SEEDS)} seeds; robust: Linf {EPSILON}\n")
     print(as_text(rows))
     print("\nADSR against adversarial training:\n  " + "\n  ".join(differences(results, "adsr", "pgd_at")))
-    (output_dir / "index.html").write_text(demo_page(results, describe_machine(), seconds), encoding="utf-8")
-    (output_dir / "table.md").write_text(as_document(results, describe_machine(), seconds), encoding="utf-8")
+    write_bytes(output_dir / "index.html", demo_page(results, describe_machine(), seconds).encode())
+    write_bytes(output_dir / "table.md", as_document(results, describe_machine(), seconds).encode())
     write_json(output_dir / RESULTS_FILE, {"machine": describe_machine(), "seconds": seconds, "cells": results})
     print(
         f"\nin words and figures: {output_dir / 'index.html'}   checkpoints: {output_dir / 'runs'}   {seconds:.0f} s"

@@ -28,14 +28,15 @@ def run(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     if arguments.parallel is not None and arguments.parallel < 1:
         raise UsageError(f"--parallel={arguments.parallel} must be at least 1")
+    from adsr_hf.folder_lock import own_folder
     from adsr_hf.study.description import read_study
-    from adsr_hf.study.runner import refuse_other_cells, study_lock
+    from adsr_hf.study.runner import refuse_other_cells
 
     study = read_study(arguments.study, output_dir=arguments.output_dir, parallel=arguments.parallel)
     refuse_other_cells(study.cells)
     if arguments.only_table:
         return _write_tables(study)
-    with study_lock(study.output_dir):
+    with own_folder(study.output_dir, "adsr study"):
         _run_cells(study)
         return _write_tables(study)
 

@@ -1,5 +1,6 @@
 """What an evaluation has finished, on disk in small whole files, so that a kill costs at most one of them."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from adsr_hf.files import whole_file
 
 Rows = dict[str, np.ndarray]
 FOLDER = ".journal"
@@ -37,19 +40,8 @@ class Journal:
         # numpy below 2.3 would take savez's allow_pickle for one more array; no column holds objects.
         arrays: dict[str, Any] = dict(rows)
         path = self._folder / f"{_slug(stage)}-{int(rows['index'].min()):08d}-{os.getpid()}.npz"
-        partial = path.with_suffix(".partial")
-        try:
-            with open(partial, "wb") as file:
-                np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OSError(
-                f"finished images cannot be kept in {self._folder}: {error}. Make room, and start the same command "
-                "again: it continues"
-            ) from error
+        with whole_file(path) as file:
+            np.savez(file, **arrays)
 
     def read(self, stage: str) -> Rows:
         """All units of a stage, joined, by ascending index; an empty mapping where there is none."""
@@ -68,9 +60,11 @@ class Journal:
         return {name: values[first] for name, values in joined.items()}
 
     def remove(self) -> None:
-        """Forget everything, once the records are written."""
+        """Forget the units of this evaluation, once its records are written; those of others stay."""
         if self._folder is not None:
-            shutil.rmtree(self._folder.parent, ignore_errors=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # Of another evaluation there is something left.
+                self._folder.parent.rmdir()
 
 
 def _slug(stage: str) -> str:

@@ -1,7 +1,6 @@
 """The records of one evaluation: a row for each image, and a summary of every figure. Everything is read from them."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from adsr_hf.files import write_json
+from adsr_hf.files import whole_file, write_json
 
 SCHEMA_VERSION = 3
 KIND = "evaluation"
@@ -73,21 +72,9 @@ class EvaluationRecords:
         Raises:
             OSError: naming the file that could not be written; what was there before is left.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{RECORDS_FILE}.partial"
-        try:
-            with open(partial, "wb") as file:
-                pyarrow.parquet.write_table(self.table, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, folder / RECORDS_FILE)
-            write_json(folder / SUMMARY_FILE, self.summary)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OSError(
-                f"records cannot be written to {folder}: {error}. Make room or choose another output_dir; what is "
-                "finished is kept there, and the same command continues"
-            ) from error
+        with whole_file(folder / RECORDS_FILE) as file:
+            pyarrow.parquet.write_table(self.table, file)
+        write_json(folder / SUMMARY_FILE, self.summary)
 
 
 def read_evaluation(folder: str | Path) -> EvaluationRecords:

@@ -10,41 +10,16 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
-
-from filelock import FileLock, Timeout
 
 from adsr_hf.study.cells import LOG_FILE, Cell, begin, finish, outcome_of, why_refused
 from adsr_hf.study.preflight import refuse_unmeasurable
 
 _WORKER = "adsr_hf.study.worker"
-_LOCK_FILE = ".study.lock"
 # Enough for a training step and a checkpoint.
 _SECONDS_TO_SAVE = 600
 # Refused cells that a message names.
 _SHOWN = 3
-
-
-@contextlib.contextmanager
-def study_lock(output_dir: Path) -> Iterator[None]:
-    """Keep a second ``adsr study`` out of the same folder.
-
-    Raises:
-        RuntimeError: when one is at work there.
-    """
-    output_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(output_dir / _LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RuntimeError(
-            f"output_dir={output_dir} is in use by another adsr study; wait for it, or choose another --output_dir"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def refuse_other_cells(cells: Sequence[Cell]) -> None:

@@ -12,6 +12,7 @@ from adsr_hf.checkpoints import CheckpointError, checkpoint_folders, find_checkp
 from adsr_hf.data import DataArguments
 from adsr_hf.evaluation.checkpoint import evaluate_checkpoint, recorded_data
 from adsr_hf.flags import parse_flags
+from adsr_hf.folder_lock import LOCK_FILE, OWNER_FILE, own_folder
 from adsr_hf.processes import process_state
 from adsr_hf.recipes import Recipe, recipe_from_settings
 from adsr_hf.run import train_recipe
@@ -36,18 +37,19 @@ def run_cell(folder: Path, *, threads: int | None) -> bool:
         torch.set_num_threads(threads)
     cell = Cell.read(folder)
     started = time.perf_counter()
+    error = None
     try:
         recipe = recipe_from_settings({"disable_tqdm": True} | dict(cell.settings) | {"output_dir": str(folder)})
-        if not read_state(folder)["trained"]:
-            _train(cell, recipe)
-        _measure(cell)
-    except Exception as error:
+        with own_folder(folder, "adsr study", process_state()):
+            if not read_state(folder)["trained"]:
+                _train(cell, recipe)
+            _measure(cell)
+    except Exception as failure:
         traceback.print_exc()
-        finish(cell, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
-        return False
-    if recipe.config.process_index == 0:
-        finish(cell, error=None, seconds=time.perf_counter() - started)
-    return True
+        error = f"{type(failure).__name__}: {failure}"
+    if process_state().is_main_process:
+        finish(cell, error=error, seconds=time.perf_counter() - started)
+    return error is None
 
 
 def _train(cell: Cell, recipe: Recipe) -> None:
@@ -79,7 +81,7 @@ def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in (CELL_FILE, LOG_FILE):
+        elif path.name not in (CELL_FILE, LOG_FILE, LOCK_FILE, OWNER_FILE):
             path.unlink()
 
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from adsr_hf.cli.main import main
 from adsr_hf.study.cells import begin, is_finished, outcome_of
 from adsr_hf.study.description import Study, read_study
-from adsr_hf.study.runner import refuse_other_cells, run_cells, study_lock
+from adsr_hf.study.runner import refuse_other_cells, run_cells
 from tests.study.files import fake_study, write_study
+from tests.test_folder_lock import start_owner
 
 ROOT = Path(__file__).parents[2]
 # Long enough to be caught in the middle, with a checkpoint every few steps.
@@ -206,14 +208,13 @@ def test_cells_can_be_launched_in_two_processes(tmp_path: Path) -> None:
     assert (outcome.error or "").startswith("ValueError: dataset='nowhere'")
 
 
-def test_a_folder_belongs_to_one_study_at_a_time(tmp_path: Path) -> None:
-    with study_lock(tmp_path / "out"):
-        with pytest.raises(RuntimeError, match="is in use by another adsr study"), study_lock(tmp_path / "out"):
-            pass
-        with study_lock(tmp_path / "other"):
-            pass
-    with study_lock(tmp_path / "out"):
-        pass
+def test_a_folder_belongs_to_one_study_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = fake_study(tmp_path, {}, arms={"a": {}}, baseline=None)
+    owner = start_owner(study.output_dir)
+    assert main(["study", str(study.path)]) == 1
+    assert f"{study.output_dir} is in use by process {owner.pid}" in capsys.readouterr().err
+    owner.kill()
+    owner.wait()
 
 
 def test_changed_cells_are_all_counted_and_some_named(tmp_path: Path) -> None:
