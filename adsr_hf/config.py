@@ -10,11 +10,14 @@ from adsr_hf.attacks import PGD, AutoPGD, ThreatModel
 from adsr_hf.calibration_arguments import CalibrationArguments
 from adsr_hf.fine_tuning.arguments import FineTuningArguments
 from adsr_hf.method_arguments import MethodArguments
+from adsr_hf.selection import check_figure, default_figure
 
 # Standard deviation of the start's noise in the papers of TRADES and MART.
 NEAR_START = 0.001
 # A single step is this many radii long (Wong et al. 2020, section 5).
 SINGLE_STEP = 1.25
+# Schedules that follow a figure of the evaluations.
+_WATCHING = ("reduce_lr_on_plateau", "greedy")
 
 
 @dataclass(repr=False)
@@ -22,8 +25,8 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
     """Settings of :class:`adsr_hf.ADSRTrainer`: every field of ``transformers.TrainingArguments``, and the method's.
 
     Two of Trainer's defaults differ, and one is filled in otherwise: ``remove_unused_columns=False`` (a transform that
-    reads the image column needs it), ``metric_for_best_model`` defaults to the published weights' robust accuracy, and
-    for calibration errors ``greater_is_better`` is False. ``label_smoothing_factor`` smooths the labels of the
+    reads the image column needs it), ``metric_for_best_model`` defaults to the published weights' robust accuracy (of a
+    method that does not attack: accuracy), and for calibration errors ``greater_is_better`` is False. ``label_smoothing_factor`` smooths the labels of the
     baselines 'clean' and 'pgd_at'.
 
     The Hub token is never written: a pickled or copied config carries none, so log in or set the usual environment
@@ -40,8 +43,10 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
     metric_for_best_model: str | None = field(
         default=None,
         metadata={
-            "help": "Figure that chooses the best checkpoint: robust_accuracy (the default; teacher_robust_accuracy "
-            "where the teacher is published), accuracy, ece, robust_ece, loss, or one of your own compute_metrics."
+            "help": "Figure that chooses the best checkpoint: robust_accuracy, accuracy, ece, robust_ece, loss, these "
+            "with teacher_ before them, or one of your own compute_metrics. Default: the published weights' robust "
+            "accuracy; accuracy where training does not attack, loss where only evaluation does not. A method on the "
+            "command line or in a study's arm does not inherit a robust figure that was written for an attacked one."
         },
     )
     greater_is_better: bool | None = field(
@@ -54,13 +59,15 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         self.check_calibration(epsilon=float(self.epsilon), eval_attack_steps=self.eval_attack_steps)
         chooses_best = self.load_best_model_at_end or self.save_strategy == "best"
         if chooses_best and self.metric_for_best_model is None:
-            # The published weights' figure, where it is measured.
-            wanted = self.publish if self.evaluate_weights == "both" else self.evaluate_weights
-            figure = "robust_accuracy" if self.eval_attack_steps > 0 else "loss"
-            self.metric_for_best_model = f"teacher_{figure}" if wanted == "teacher" else figure
+            self.metric_for_best_model = default_figure(self)
+        elif self.metric_for_best_model is None and self.evaluate_weights == "teacher" and self._schedule in _WATCHING:
+            # Trainer's default, loss, is the student's, which is not measured.
+            self.metric_for_best_model = "teacher_loss"
         if self.greater_is_better is None and (self.metric_for_best_model or "").endswith("ece"):
             self.greater_is_better = False
         super().__post_init__()
+        if self.metric_for_best_model is not None:
+            check_figure(self.metric_for_best_model, self)
         self._check_training()
 
     def _check_training(self) -> None:
@@ -68,8 +75,7 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
             raise ValueError("fp16=True on a CPU would silently train in float32; use bf16=True, or a GPU")
         self._check_lengths()
         self._check_optimizer()
-        schedule = str(getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type))
-        self.check_learning_rate(schedule=schedule, warmup_steps=self.warmup_steps)
+        self.check_learning_rate(schedule=self._schedule, warmup_steps=self.warmup_steps)
         if self.batch_eval_metrics:
             raise ValueError(
                 "batch_eval_metrics=True is not supported: robust figures are computed over the whole evaluation set; "
@@ -129,6 +135,10 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
                 f"attack_schedule has an entry at epoch {late[0]}, but the run ends after num_train_epochs="
                 f"{epochs:g}; leave it out, or train longer"
             )
+
+    @property
+    def _schedule(self) -> str:
+        return str(getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type))
 
     @property
     def threat(self) -> ThreatModel:

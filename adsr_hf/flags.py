@@ -29,14 +29,35 @@ def parse_flags(kinds: Iterable[type], settings: Mapping[str, Any], flags: list[
         ValueError: for a value that is not allowed.
     """
     parser = flag_parser(kinds)
-    known = {action.dest for action in parser._actions} - {"help"}
+    known = _known(parser)
     for key in settings:
         check_known(key, known, where=where)
+    _check_flags(flags, known)
+    words = [word for key, value in settings.items() for word in _as_words(key, value)]
+    return parser.parse_args_into_dataclasses([*words, *flags])
+
+
+def given_flags(kinds: Iterable[type], flags: list[str]) -> dict[str, Any]:
+    """The fields that flags set, converted.
+
+    Raises:
+        UsageError: for an unknown flag, or a value that its field does not take.
+    """
+    parser = flag_parser(kinds)
+    _check_flags(flags, _known(parser))
+    for action in parser._actions:
+        action.default, action.required = argparse.SUPPRESS, False
+    return vars(parser.parse_args(flags))
+
+
+def _known(parser: argparse.ArgumentParser) -> set[str]:
+    return {action.dest for action in parser._actions} - {"help"}
+
+
+def _check_flags(flags: list[str], known: Collection[str]) -> None:
     for flag in flags:
         if flag.startswith("--"):
             check_known(flag[2:].split("=", 1)[0].removeprefix("no_"), known, where="the command line")
-    words = [word for key, value in settings.items() for word in _as_words(key, value)]
-    return parser.parse_args_into_dataclasses([*words, *flags])
 
 
 class _Parser(HfArgumentParser):

@@ -9,19 +9,25 @@ import yaml
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments
 from adsr_hf.errors import UsageError
-from adsr_hf.flags import flag_parser, parse_flags
+from adsr_hf.flags import flag_parser, given_flags, parse_flags
 from adsr_hf.model_arguments import ModelArguments
+from adsr_hf.selection import DIRECTION, FIGURE, Layer, merged_layers
 
 _KINDS = (ADSRConfig, DataArguments, ModelArguments)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A run, fully described: how to train, on what, and which network."""
+    """A run, fully described: how to train, on what, and which network.
+
+    Attributes:
+        notes: a line for each setting of the file that the flags made void.
+    """
 
     config: ADSRConfig
     data: DataArguments
     model: ModelArguments
+    notes: tuple[str, ...] = ()
 
 
 def load_recipe(path: Path | None, flags: list[str]) -> Recipe:
@@ -29,16 +35,22 @@ def load_recipe(path: Path | None, flags: list[str]) -> Recipe:
 
     Args:
         path: a YAML file that maps field names to values, or None for flags alone.
-        flags: ``--field value`` or ``--field=value``; they win over the file.
+        flags: ``--field value`` or ``--field=value``; they win over the file. A figure that chooses the best
+            checkpoint and was written for another method than theirs does not stay
+            (:func:`adsr_hf.selection.merged_layers`).
 
     Raises:
-        UsageError: for an unknown or repeated key, or a value that its field does not take.
+        UsageError: for an unknown or repeated key, a value that its field does not take, or a method whose objective
+            or labels the file would override.
         ValueError: for a value that is not allowed.
     """
     settings = read_settings(path) if path is not None else {}
     settings.setdefault("output_dir", f"runs/{path.stem}" if path is not None else "runs/run")
+    layers = [Layer(str(path), settings), Layer("the command line", given_flags(_KINDS, flags))]
+    merged, notes = merged_layers(layers)
+    settings |= {name: merged[name] for name in (FIGURE, DIRECTION) if name in settings}
     config, data, model = parse_flags(_KINDS, settings, flags, where=str(path))
-    return Recipe(config, data, model)
+    return Recipe(config, data, model, tuple(notes))
 
 
 def recipe_from_settings(settings: dict[str, Any]) -> Recipe:

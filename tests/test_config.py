@@ -341,6 +341,24 @@ class TestWhatIsFilledIn:
                 False,
             ),
             ({"save_strategy": "best", "eval_strategy": "steps", "eval_steps": 1}, "robust_accuracy", True),
+            ({"load_best_model_at_end": True, "method": "clean", **STEPS}, "accuracy", True),
+            (
+                {"load_best_model_at_end": True, "method": "clean", "publish": "teacher", **STEPS},
+                "teacher_accuracy",
+                True,
+            ),
+            ({"load_best_model_at_end": True, "method": "clean", "eval_attack_steps": 0, **STEPS}, "accuracy", True),
+            (
+                {"load_best_model_at_end": True, "method": "clean", "metric_for_best_model": "loss", **STEPS},
+                "loss",
+                False,
+            ),
+            ({"method": "clean", "metric_for_best_model": "robust_accuracy"}, "robust_accuracy", True),
+            (
+                {"lr_scheduler_type": "reduce_lr_on_plateau", "evaluate_weights": "teacher", **STEPS},
+                "teacher_loss",
+                False,
+            ),
             ({"load_best_model_at_end": True, "metric_for_best_model": "ece", **STEPS}, "ece", False),
             ({"metric_for_best_model": "eval_teacher_robust_ece"}, "eval_teacher_robust_ece", False),
             ({"metric_for_best_model": "accuracy"}, "accuracy", True),
@@ -354,6 +372,25 @@ class TestWhatIsFilledIn:
     ) -> None:
         config = tiny_config(output_dir, **settings)
         assert (config.metric_for_best_model, config.greater_is_better) == (figure, greater)
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"method": "clean", "metric_for_best_model": "teacher_accuracy"}, "keeps no teacher; use 'accuracy'"),
+            ({"method": "pgd_at", "metric_for_best_model": "eval_teacher_loss"}, "keeps no teacher; use 'loss'"),
+            (
+                {"metric_for_best_model": "teacher_robust_ece", "evaluate_weights": "student"},
+                "not measured with evaluate_weights='student'",
+            ),
+            ({"metric_for_best_model": "ece", "evaluate_weights": "teacher"}, "use 'teacher_ece' here"),
+            ({"metric_for_best_model": "robust_loss", "eval_attack_steps": 0}, "eval_attack_steps=0 switches it off"),
+        ],
+    )
+    def test_a_figure_that_is_not_measured_chooses_nothing(
+        self, output_dir: str, settings: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=f"metric_for_best_model=.*{message}"):
+            tiny_config(output_dir, **settings)
 
     def test_transforms_keep_their_image_column(self, output_dir: str) -> None:
         assert tiny_config(output_dir).remove_unused_columns is False

@@ -53,7 +53,7 @@ def _run_cells(study: "Study") -> None:
     threads = study.threads
     if threads is None and study.launch is None:
         threads = max(1, torch.get_num_threads() // study.parallel)
-    print(first_line(study, threads), flush=True)
+    print("\n  ".join([first_line(study, threads), *study.notes]), flush=True)
     waiting = [cell for cell in study.cells if not is_finished(cell)]
     left = list(waiting)
     with tqdm(total=len(study.cells), initial=len(study.cells) - len(waiting), unit="cell") as progress:

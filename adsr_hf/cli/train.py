@@ -35,6 +35,9 @@ def run(words: list[str]) -> int:
     from adsr_hf.run import train_recipe
 
     recipe = load_recipe(path, words if path is None else words[1:])
+    if recipe.config.process_index == 0:
+        for note in recipe.notes:
+            print(note, flush=True)
     train_recipe(recipe.config, recipe.data, recipe.model)
     return OK
 

@@ -27,6 +27,7 @@ class Study:
         variants: names; one that is "" in a study without any.
         launch: arguments of ``accelerate launch``; None for plain processes.
         cells: all of them, every arm's first seed before any second.
+        notes: a line for each setting that an arm does not inherit.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Study:
     threads: int | None
     launch: tuple[str, ...] | None
     cells: tuple[Cell, ...]
+    notes: tuple[str, ...]
 
 
 def read_study(path: Path, *, output_dir: Path | None = None, parallel: int | None = None) -> Study:
@@ -66,6 +68,7 @@ def read_study(path: Path, *, output_dir: Path | None = None, parallel: int | No
     folder = output_dir or Path(reader.text("output_dir") or f"runs/{path.stem}")
     plan = (reader.text("plan") or "").strip()
     parallel = parallel if parallel is not None else reader.count("parallel")
+    cells, notes = _cells(reader, arms, variants, seeds, folder, plan)
     return Study(
         path=path,
         title=reader.text("title") or path.stem,
@@ -78,7 +81,8 @@ def read_study(path: Path, *, output_dir: Path | None = None, parallel: int | No
         parallel=1 if parallel is None else parallel,
         threads=reader.count("threads"),
         launch=reader.words("launch"),
-        cells=tuple(_cells(reader, arms, variants, seeds, folder, plan)),
+        cells=tuple(cells),
+        notes=tuple(notes),
     )
 
 
@@ -89,14 +93,15 @@ def _cells(
     seeds: tuple[int, ...],
     folder: Path,
     plan: str,
-) -> list[Cell]:
+) -> tuple[list[Cell], list[str]]:
     evaluation = _evaluation(reader)
-    described = {}
+    described, notes = {}, list[str]()
     for variant, of_variant in variants.items():
         threats = {}
         for arm, of_arm in arms.items():
             where = f"{reader.path}, arm {arm!r}" + (f" of variant {variant!r}" if variant else "")
-            settings = reader.cell_settings(where, of_variant, of_arm)
+            settings, not_inherited = reader.cell_settings(where, of_variant, of_arm)
+            notes += not_inherited
             config = _checked(settings | {"seed": seeds[0]}, where)
             threats[arm] = evaluation.threat or [str(ThreatModel(config.norm, float(config.epsilon)))]
             described[variant, arm] = settings, _measured_weights(evaluation.weights, config, where), threats[arm]
@@ -116,7 +121,7 @@ def _cells(
         for (variant, arm), (settings, weights, threat) in described.items()
     ]
     _check_rows(cells[: len(described)], reader.path)
-    return cells
+    return cells, notes
 
 
 def _evaluation(reader: StudyReader) -> StudyEvaluation:

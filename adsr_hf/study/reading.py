@@ -7,6 +7,7 @@ from typing import Any
 
 from adsr_hf.errors import UsageError
 from adsr_hf.recipes import read_settings
+from adsr_hf.selection import Layer, merged_layers
 
 # The study sets these itself, for each cell.
 _OWN_FIELDS = {
@@ -96,23 +97,29 @@ class StudyReader:
                 raise UsageError(f"{name} {other!r} and {key!r} of {self.path} would share a folder; rename one")
         return {key: fields or {} for key, fields in value.items()}
 
-    def cell_settings(self, where: str, of_variant: dict[str, Any], of_arm: dict[str, Any]) -> dict[str, Any]:
-        """A recipe's fields for one arm of one variant."""
+    def cell_settings(
+        self, where: str, of_variant: dict[str, Any], of_arm: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[str]]:
+        """A recipe's fields for one arm of one variant, and a note for each that the arm does not inherit."""
         if "recipe" in of_variant and "recipe" in of_arm:
             raise UsageError(f"{where}: variant and arm both name a recipe; leave one of them out")
         recipe = of_arm.get("recipe", of_variant.get("recipe", self._content.get("recipe")))
-        layers = {
+        fields_of = {
             "its recipe": {} if recipe is None else self._recipe(recipe, where),
             "settings": self.mapping("settings"),
             "the variant": {name: value for name, value in of_variant.items() if name != "recipe"},
             "the arm": {name: value for name, value in of_arm.items() if name != "recipe"},
         }
-        for layer, fields in layers.items():
+        for layer, fields in fields_of.items():
             for name, advice in _OWN_FIELDS.items():
                 if name in fields and layer != "its recipe":
                     raise UsageError(f"{where}: {name} does not go into {layer}; {advice}")
-        merged = {name: value for fields in layers.values() for name, value in fields.items()}
-        return {name: value for name, value in merged.items() if name not in _OWN_FIELDS and value is not None}
+        try:
+            merged, notes = merged_layers([Layer(layer, fields) for layer, fields in fields_of.items()])
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from error
+        settings = {name: value for name, value in merged.items() if name not in _OWN_FIELDS and value is not None}
+        return settings, [f"{where}: {note}" for note in notes]
 
     def _recipe(self, name: Any, where: str) -> dict[str, Any]:
         if not isinstance(name, str) or not name:
