@@ -25,9 +25,9 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
     """Settings of :class:`adsr_hf.ADSRTrainer`: every field of ``transformers.TrainingArguments``, and the method's.
 
     Two of Trainer's defaults differ, and one is filled in otherwise: ``remove_unused_columns=False`` (a transform that
-    reads the image column needs it), ``metric_for_best_model`` defaults to the published weights' robust accuracy (of a
-    method that does not attack: accuracy), and for calibration errors ``greater_is_better`` is False. ``label_smoothing_factor`` smooths the labels of the
-    baselines 'clean' and 'pgd_at'.
+    reads the image column needs it), ``metric_for_best_model`` defaults to the published weights' robust accuracy (to
+    their accuracy where training does not attack), and for calibration errors ``greater_is_better`` is False.
+    ``label_smoothing_factor`` smooths the labels of the baselines 'clean' and 'pgd_at'.
 
     The Hub token is never written: a pickled or copied config carries none, so log in or set the usual environment
     variable instead when you copy a config.

@@ -28,7 +28,7 @@ class Layer:
 
 
 def measured_prefix(arguments: MethodArguments) -> str:
-    """``"teacher_"`` where the published weights' figures begin so; the other network's where only that is measured."""
+    """What the published weights' figures begin with; the other network's where only that is measured."""
     wanted = arguments.publish if arguments.evaluate_weights == "both" else arguments.evaluate_weights
     return "teacher_" if wanted == "teacher" else ""
 
@@ -78,6 +78,39 @@ def check_figure(figure: str, arguments: MethodArguments) -> None:
             f"{FIGURE}={figure!r} needs the evaluation attack, but eval_attack_steps=0 switches it off; set it to 10 "
             f"or more, or use {name.replace('robust_', '')!r}"
         )
+
+
+def figure_of(figure: str, metrics: Mapping[str, float]) -> float:
+    """One figure of an evaluation, found as Trainer finds ``metric_for_best_model``.
+
+    Raises:
+        ValueError: when the evaluation holds none of this name.
+    """
+    name = figure if figure.startswith("eval_") else f"eval_{figure}"
+    if name not in metrics:
+        raise ValueError(
+            f"{FIGURE}={figure!r} is not among the figures of the evaluation: {', '.join(sorted(metrics))}; name one "
+            "of them, or pass your own compute_objective"
+        )
+    return metrics[name]
+
+
+def search_direction(arguments: Any, figure: str, given: str | list[str] | None) -> str:
+    """``"maximize"`` or ``"minimize"``, as ``greater_is_better`` or the figure's name says.
+
+    Raises:
+        ValueError: when another direction is given, or one for each of several objectives.
+    """
+    greater = arguments.greater_is_better
+    if greater is None:
+        greater = not figure.endswith(("loss", "ece"))
+    direction = "maximize" if greater else "minimize"
+    if given not in (None, direction):
+        raise ValueError(
+            f"direction={given!r} does not go with {FIGURE}={figure!r}, which is the objective and is to be "
+            f"{direction}d; leave direction out, or pass your own compute_objective"
+        )
+    return direction
 
 
 def merged_layers(layers: Sequence[Layer]) -> tuple[dict[str, Any], list[str]]:

@@ -1,5 +1,7 @@
 """ADSRTrainer: walks a batch through the rooms. It wires and holds no arithmetic."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from adsr_hf.fixed_teacher import load_fixed_teacher
 from adsr_hf.mixing import mix_batch
 from adsr_hf.objectives import Objective, soft_cross_entropy
 from adsr_hf.schedules import cosine_anneal
+from adsr_hf.selection import default_figure, figure_of, search_direction
 from adsr_hf.targets import rectify, smooth_labels
 from adsr_hf.trainer_calibration import CalibratingTrainer
 
@@ -198,6 +201,31 @@ class ADSRTrainer(CalibratingTrainer):
         figures["teacher_agreement"] = (rectified.tempered.argmax(1) == labels).float().mean()
         figures["label_entropy"] = torch.special.entr(rectified.targets).sum(1).mean()
         return rectified.targets
+
+    def hyperparameter_search(
+        self,
+        hp_space: Callable[[Any], dict[str, float]] | None = None,
+        compute_objective: Callable[[dict[str, float]], float] | None = None,
+        n_trials: int = 20,
+        direction: str | list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Trainer's search, whose default objective would be the sum of all figures, here the one that chooses.
+
+        Args:
+            compute_objective: default: the figure that ``args.metric_for_best_model`` names, or would by default.
+            direction: default: as ``args.greater_is_better`` says; with ``compute_objective``, ``"minimize"``.
+
+        Raises:
+            ValueError: when ``direction`` contradicts the default objective.
+        """
+        if compute_objective is None:
+            figure = self.args.metric_for_best_model or default_figure(self.args)
+            direction = search_direction(self.args, figure, direction)
+            compute_objective = partial(figure_of, figure)
+        return super().hyperparameter_search(
+            hp_space, compute_objective, n_trials, "minimize" if direction is None else direction, **kwargs
+        )
 
     # ---- logging -------------------------------------------------------------------------------------------------
 

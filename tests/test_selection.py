@@ -30,7 +30,7 @@ def test_a_published_pair_of_recipes_has_its_clean_baseline_chosen_clean() -> No
 
 
 ROBUST = {"metric_for_best_model": "robust_accuracy"}
-CLEAN = ("--method", "clean")
+CLEAN, AT = ("--method", "clean"), ("--method", "pgd_at")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,11 @@ CLEAN = ("--method", "clean")
         ({"method": "pgd_at", **ROBUST}, CLEAN, ("accuracy", True)),
         ({"method": "adsr", "metric_for_best_model": "eval_teacher_robust_ece"}, CLEAN, ("accuracy", True)),
         ({"method": "pgd_at", **ROBUST}, ("--objective=clean",), ("accuracy", True)),
-        ({"method": "pgd_at", "metric_for_best_model": "robust_loss", "greater_is_better": False}, CLEAN, ("accuracy", True)),
+        (
+            {"method": "pgd_at", "metric_for_best_model": "robust_loss", "greater_is_better": False},
+            CLEAN,
+            ("accuracy", True),
+        ),
         # Written in this run.
         ({"method": "pgd_at"}, (*CLEAN, "--metric_for_best_model", "robust_accuracy"), ("robust_accuracy", True)),
         ({"method": "pgd_at", **ROBUST}, (*CLEAN, "--metric_for_best_model=robust_ece"), ("robust_ece", False)),
@@ -51,18 +55,18 @@ CLEAN = ("--method", "clean")
         ({"method": "pgd_at", **ROBUST}, ("--method", "trades"), ("robust_accuracy", True)),
         # A teacher's figure, and a method without one.
         ({"method": "adsr", "metric_for_best_model": "teacher_accuracy"}, CLEAN, ("accuracy", True)),
-        ({"method": "adsr", "metric_for_best_model": "teacher_robust_ece"}, ("--method", "pgd_at"), ("robust_ece", False)),
+        ({"method": "adsr", "metric_for_best_model": "teacher_robust_ece"}, AT, ("robust_ece", False)),
         (
             {"method": "adsr", "metric_for_best_model": "teacher_mean_confidence", "greater_is_better": False},
-            ("--method", "pgd_at"),
+            AT,
             ("mean_confidence", False),
         ),
         ({"method": "adsr", "publish": "teacher"}, CLEAN, ("teacher_accuracy", True)),
         # A direction belongs to the figure that it was written for.
-        ({"method": "pgd_at", **ROBUST, "greater_is_better": True}, ("--metric_for_best_model", "ece"), ("ece", False)),
+        ({**ROBUST, "greater_is_better": True}, ("--metric_for_best_model", "ece"), ("ece", False)),
         ({"method": "pgd_at", **ROBUST}, (*CLEAN, "--greater_is_better", "false"), ("accuracy", False)),
     ],
-)  # fmt: skip
+)
 def test_what_a_run_inherits(
     tmp_path: Path, recipe: dict[str, Any], flags: tuple[str, ...], expected: tuple[str, bool]
 ) -> None:
@@ -90,11 +94,15 @@ def test_a_teachers_figure_on_the_command_line_needs_a_teacher(tmp_path: Path) -
         ({"clean": {"method": "clean"}, "AT": {}}, {}, ["accuracy", "robust_accuracy"]),
         ({"clean": {"method": "clean"}, "AT": {}}, {"settings": ROBUST}, ["accuracy", "robust_accuracy"]),
         ({"clean": {"method": "clean"}, "AT": {}}, {"variants": {"v": ROBUST}}, ["accuracy", "robust_accuracy"]),
-        ({"clean": {}, "AT": {"method": "pgd_at"}}, {"settings": {"method": "clean", **ROBUST}}, ["accuracy", "robust_accuracy"]),
+        (
+            {"clean": {}, "AT": {"method": "pgd_at"}},
+            {"settings": {"method": "clean", **ROBUST}},
+            ["accuracy", "robust_accuracy"],
+        ),
         ({"clean": {"method": "clean", **ROBUST}}, {}, ["robust_accuracy"]),
         ({"clean": {"method": "clean", "metric_for_best_model": "loss"}}, {"settings": ROBUST}, ["loss"]),
     ],
-)  # fmt: skip
+)
 def test_each_arm_of_a_study_is_chosen_by_what_it_is(
     tmp_path: Path, arms: dict[str, Any], changes: dict[str, Any], figures: list[str]
 ) -> None:
