@@ -81,8 +81,10 @@ def read_settings(
         raise UsageError(f"{kind} {path} does not exist; give a YAML file, such as {example}")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{kind} {path} is not valid YAML: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{kind} {path}: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UsageError(f"{kind} {path} must map field names to values; see {example}")
     return content

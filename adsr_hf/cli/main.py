@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "measure a checkpoint: accuracy, robust accuracy, calibration, stability, sanity",
     "compare": "the A/B test of two measured models: differences, intervals, verdicts",
     "gate": "decide by a policy whether a candidate replaces the current model",
+    "promote": "serve the candidate of a decision, and keep the former model",
     "rollback": "return to the model that a decision names",
     "report": "one self-contained page about measured models, in English or Japanese",
     "study": "a grid of recipes and seeds, resumable, ending in one table with tests against a baseline",

@@ -1,6 +1,5 @@
 """``adsr rollback decision.json --to FOLDER``."""
 
-import json
 from pathlib import Path
 
 from adsr_hf.cli.main import OK
@@ -11,22 +10,21 @@ def run(words: list[str]) -> int:
     """Put the model that a decision names as its rollback point back into the folder that is served."""
     parser = OptionParser(
         prog="adsr rollback",
-        description="Return to the model that a decision of `adsr gate` names as the rollback point. Its sha256 is "
-        "checked before and after; doing it twice changes nothing.",
+        description="Return to the model that a decision of `adsr gate` names as the rollback point, from where it was measured "
+        "or from what `adsr promote` kept. Its sha256 is checked before and after; what is served until then "
+        "is kept beside the folder; doing it twice changes nothing.",
     )
     parser.add_argument("decision", type=Path, help="decision.json, as adsr gate wrote it")
-    parser.add_argument("--to", type=Path, required=True, help="folder that the model is served from")
+    parser.add_argument("--to", type=Path, required=True, help="folder that the model is served from, or a link to it")
     arguments = parser.parse_args(words)
-    from adsr_hf.decision.rollback import RollbackError, RollbackPoint, restore
+    from adsr_hf.decision.decision_file import read_decision
+    from adsr_hf.decision.rollback import roll_back
 
-    try:
-        decision = json.loads(arguments.decision.read_text(encoding="utf-8"))
-        point = RollbackPoint.from_dict(decision["rollback_point"])
-    except (OSError, ValueError, KeyError, TypeError, RollbackError) as error:
-        raise ValueError(
-            f"{arguments.decision} is not a decision of adsr gate ({error}); name the decision.json that it wrote"
-        ) from error
-    changed = restore(point, arguments.to)
-    state = "restored" if changed else "there already, nothing to do"
-    print(f"{arguments.to}: model {point.model_sha256[:16]} {state}")
+    decision = read_decision(arguments.decision)
+    switch = roll_back(decision, arguments.to)
+    if switch is None:
+        print(f"{arguments.to}: {decision.rollback_point.name} is there already, nothing to do")
+    else:
+        former = "" if switch.former is None else f"\n  what was served until now is kept in {switch.former}"
+        print(f"{arguments.to} serves {decision.rollback_point.name} again{former}")
     return OK

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from adsr_hf.evaluation.fingerprints import model_files
+from adsr_hf.evaluation.model_files import ModelFilesError, model_files
 from adsr_hf.evaluation.records import EvaluationRecords, RecordsError, read_evaluation
 
 RUN_RECORD = "run.json"
@@ -46,12 +46,18 @@ class Member:
     @property
     def why_not_shippable(self) -> str | None:
         """Why the weights that were measured cannot be shipped; None where they can."""
-        if self.records.summary["model"]["weights"] != "teacher":
-            return None
-        return (
-            f"{self.folder} measured the teacher, which no model.safetensors holds; train with publish: teacher and "
-            "evaluate that checkpoint, so that there is a model to ship and to return to"
-        )
+        model = self.records.summary["model"]
+        if model["weights"] == "teacher":
+            return (
+                f"{self.folder} measured the teacher, which no model.safetensors holds; train with publish: teacher "
+                "and evaluate that checkpoint, so that there is a model to ship and to return to"
+            )
+        if not model.get("files"):
+            return (
+                f"the records in {self.folder} do not say which files were measured, so that any weights could be "
+                "shipped in their name; measure a saved checkpoint with adsr evaluate"
+            )
+        return None
 
     @property
     def images_per_second(self) -> float | None:
@@ -119,15 +125,27 @@ def check_same_conditions(first: Member, second: Member) -> None:
 def _member(folder: Path) -> Member:
     records = read_evaluation(folder)
     run = next((one for one in (folder, folder.parent) if (one / RUN_RECORD).is_file()), None)
+    return Member(
+        folder, records, None if run is None else _run_record(run / RUN_RECORD), _checkpoint(folder, records)
+    )
+
+
+def _checkpoint(folder: Path, records: EvaluationRecords) -> Path | None:
+    """The folder that holds the very model that was measured; None where there is no model's folder at all."""
     source = Path(records.summary["model"]["source"])
     places = [one for one in (folder, folder.parent, source) if (one / "config.json").is_file()]
-    checkpoint = places[0] if places else None
     measured = records.summary["model"].get("files")
-    if measured and checkpoint is not None and model_files(checkpoint) != measured:
-        raise RecordsError(
-            f"the model in {checkpoint} is not the one that was measured: its files have changed since; evaluate again"
-        )
-    return Member(folder, records, None if run is None else _run_record(run / RUN_RECORD), checkpoint)
+    if not measured or not places:
+        return places[0] if places else None
+    reasons = []
+    for place in places:
+        try:
+            if model_files(place) == measured:
+                return place
+            reasons.append(f"the model in {place} is not the one that was measured: its files have changed since")
+        except ModelFilesError as error:
+            reasons.append(f"the model in {place} cannot be the one that was measured: {error}")
+    raise RecordsError(f"{reasons[0]}; evaluate again")
 
 
 def _run_record(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Promote, keep, or not decidable: a policy's rules on a comparison."""
 
+import difflib
 import math
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -82,17 +83,19 @@ def _enough_images(policy: Policy, comparison: Comparison) -> RuleOutcome:
 def _matching(rule: str, pattern: str, comparison: Comparison) -> list[Delta]:
     found = [delta for delta in comparison.deltas if fnmatchcase(delta.name, pattern)]
     if not found:
-        measured = ", ".join(delta.name for delta in comparison.deltas)
+        measured = [delta.name for delta in comparison.deltas]
         reason = comparison.not_compared.get(pattern)
+        near = difflib.get_close_matches(pattern, measured, n=1)
         raise ValueError(
             f"{rule} names {pattern!r}, which was not measured for both models"
-            f"{f' ({reason})' if reason else ''}; measure it with adsr evaluate, or choose among: {measured}"
+            f"{f' ({reason})' if reason else ''}; {f'did you mean {near[0]!r}? ' if near else ''}measure it with adsr "
+            f"evaluate, or choose among: {', '.join(measured)}"
         )
     return found
 
 
 def _bounded(rule: str, delta: Delta, least: float, bound: float) -> RuleOutcome:
-    """A gain must be ``least`` or more; a loss is a gain below 0."""
+    """The whole interval of a gain must lie above ``least``; a loss is a gain below 0."""
     sign = 1 if higher_is_better(delta.name) else -1
     gain = sign * delta.delta
     low, high = sorted(sign * end for end in delta.interval)
@@ -100,13 +103,13 @@ def _bounded(rule: str, delta: Delta, least: float, bound: float) -> RuleOutcome
     if lone:
         outcome: Outcome = "not decidable"
     else:
-        outcome = "pass" if low >= least else "fail" if high < least else "not decidable"
+        outcome = "pass" if low > least else "fail" if high < least else "not decidable"
     needed = None
     if outcome == "not decidable" and delta.images:
         needed = _images_needed(delta.images, gain, low, high, least)
     words = (
         f"{delta.name}: {delta.candidate:.4g} against {delta.current:.4g}, a gain of {gain:+.4g} [{low:+.4g}, "
-        f"{high:+.4g}]; {'at least' if rule == 'minimum_gain' else 'no less than'} {least:+.4g} is wanted"
+        f"{high:+.4g}]; more than {least:+.4g} is wanted"
     )
     if lone:
         words += "; one run a side has no spread, several seeds would decide"

@@ -4,11 +4,15 @@ import difflib
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
-import yaml
+from adsr_hf.errors import UsageError
+from adsr_hf.recipes import read_settings
 
 ALL = "all"
+# A figure can change by less than this; shares, and errors of shares, by less than 1.
+_LARGEST_CHANGES = {"brier_score": 2.0, "training_images_per_second": math.inf}
+_SLOWEST = 10
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Policy:
     maximum_latency_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        if not _is_number(self.minimum_images) or self.minimum_images < 1 or self.minimum_images % 1:
+        if type(self.minimum_images) is not int or self.minimum_images < 1:
             raise ValueError(f"minimum_images={self.minimum_images!r} must be a whole number of at least 1")
         for name in ("minimum_gain", "maximum_loss"):
             rules = getattr(self, name)
@@ -45,40 +49,52 @@ class Policy:
             for figure, bound in rules.items():
                 if not isinstance(figure, str):
                     raise ValueError(f"{name} has the key {figure!r}, which is no figure's name; write accuracy: 0.01")
-                if not _is_number(bound) or (name == "maximum_loss" and bound < 0):
-                    raise ValueError(
-                        f"{name} of {figure} is {bound!r}, but must be a finite number; 0.01 is one point"
-                    )
+                _check_bound(name, figure, bound)
         listed = isinstance(self.sanity, list) and all(isinstance(one, str) for one in self.sanity)
         if self.sanity != ALL and not listed:
             raise ValueError(f"sanity={self.sanity!r} must be 'all' or a list of verdicts' names")
         ratio = self.maximum_latency_ratio
-        if ratio is not None and (not _is_number(ratio) or ratio <= 0):
-            raise ValueError(f"maximum_latency_ratio={ratio!r} must be above 0, such as 1.05")
+        if ratio is not None and (not _is_number(ratio) or not 0 < ratio <= _SLOWEST):
+            raise ValueError(
+                f"maximum_latency_ratio={ratio!r} must be a number above 0 and at most {_SLOWEST}; 1.05 allows 5 "
+                "percent more time"
+            )
         if not (self.minimum_gain or self.maximum_loss or self.sanity or ratio):
             raise ValueError("the policy has no rule, so that anything would pass; give at least one")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _check_bound(rule: str, figure: str, bound: object) -> None:
+    largest = _LARGEST_CHANGES.get(figure.rpartition("/")[2], 1.0)
+    if not _is_number(bound):
+        raise ValueError(f"{rule} of {figure} is {bound!r}, but must be a finite number; 0.01 is one point")
+    if (bound < 0 and rule == "maximum_loss") or abs(bound) >= largest:
+        allowed = f"in [0, {largest:g})" if rule == "maximum_loss" else f"in ({-largest:g}, {largest:g})"
+        hint = f"write {bound / 100:g} for {bound:g} points" if 1 <= abs(bound) < 100 else "0.01 is one point"
+        raise ValueError(f"{rule} of {figure} is {bound!r}, but must be {allowed}; {hint}")
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return type(value) in (int, float) and abs(value) < math.inf  # type: ignore[arg-type]
 
 
 def read_policy(path: Path) -> Policy:
     """Read a policy file.
 
     Raises:
-        ValueError: when it is missing, no YAML mapping, or has an unknown rule (with the nearest valid name).
+        ValueError: when it is missing, no YAML mapping, gives a key twice, or has an unknown rule (with the nearest
+            valid name).
     """
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"policy {path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"policy {path} must map rules to values; see recipes/gates/default.yaml")
+        content = read_settings(path, kind="policy", example="recipes/gates/default.yaml")
+    except UsageError as error:
+        raise ValueError(str(error)) from error
     known = [one.name for one in fields(Policy)]
     for key in content:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
+            near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"policy {path} has the unknown rule {key!r}; {hint}rules are {', '.join(known)}")
-    return Policy(**content)
+    try:
+        return Policy(**content)
+    except ValueError as error:
+        raise ValueError(f"policy {path}: {error}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
@@ -18,7 +19,7 @@ from adsr_hf.classifier import pixels_to_logits
 from adsr_hf.data import DataArguments, ImageClassificationDataset, load_image_data
 from adsr_hf.estimate import in_words
 from adsr_hf.evaluation.arguments import EvaluateArguments
-from adsr_hf.evaluation.fingerprints import model_files
+from adsr_hf.evaluation.model_files import MODEL_PATTERNS, ModelFilesError, model_files
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.subject import Subject
@@ -87,7 +88,12 @@ def evaluate_checkpoint(
     folder = _output_folder(checkpoint, arguments.output_dir, weights)
     device = process_state().device if torch.accelerator.is_available() else torch.device("cpu")
     teacher = _teacher_file(checkpoint) if weights == "teacher" else None
+    before = model_files(Path(checkpoint)) if Path(checkpoint).is_dir() else None
     model, processor = _load(checkpoint)
+    revision = getattr(model.config, "_commit_hash", None)
+    files = _files_of(checkpoint, revision)
+    if before not in (None, files):
+        raise ValueError(f"the model in {checkpoint} changed while it was loaded; wait until it is whole, then repeat")
     if teacher is not None:
         load_raw_weights(model, teacher)
     images = load_image_data(
@@ -119,8 +125,8 @@ def evaluate_checkpoint(
         pixel_space=pixel_space,
         subject=Subject(
             model_source=checkpoint,
-            revision=getattr(model.config, "_commit_hash", None),
-            model_files=model_files(Path(checkpoint)) if Path(checkpoint).is_dir() else None,
+            revision=revision,
+            model_files=files,
             weights=weights,
             data_source=data.dataset,
             split=arguments.split,
@@ -134,6 +140,22 @@ def evaluate_checkpoint(
         show_progress=show_progress,
     )
     return records, folder
+
+
+def _files_of(checkpoint: str, revision: str | None) -> dict[str, str]:
+    """sha256 of the files that a model was loaded from: its folder's, or those of the Hub's copy on this machine."""
+    if Path(checkpoint).is_dir():
+        return model_files(Path(checkpoint))
+    folder = snapshot_download(
+        checkpoint, revision=revision, allow_patterns=list(MODEL_PATTERNS), local_files_only=True
+    )
+    try:
+        return model_files(Path(folder))
+    except ModelFilesError as error:
+        raise ValueError(
+            f"checkpoint {checkpoint} cannot be measured, since its files would not be known: {error}. Save it to a "
+            "folder of your own, and evaluate that"
+        ) from error
 
 
 def _output_folder(checkpoint: str, requested: str | None, weights: str) -> Path:

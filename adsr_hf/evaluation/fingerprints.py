@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,20 +11,6 @@ from torch.utils.data import DataLoader
 from transformers import default_data_collator
 
 from adsr_hf.data import ImageClassificationDataset
-
-# What inference loads. Training state is no part of a model.
-MODEL_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json")
-_TRAINING_ONLY = ("teacher.safetensors", "student.safetensors")
-
-
-def model_files(folder: Path) -> dict[str, str]:
-    """sha256 of each file that inference needs, by name; no weights but safetensors count."""
-    names = sorted({path.name for pattern in MODEL_PATTERNS for path in folder.glob(pattern)} - set(_TRAINING_ONLY))
-    hashes = {}
-    for name in names:
-        with open(folder / name, "rb") as file:
-            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
 
 
 def model_fingerprint(model: nn.Module) -> str:

@@ -11,7 +11,7 @@ class Subject:
     Attributes:
         model_source: folder or Hub name.
         revision: commit of a Hub model.
-        model_files: sha256 of the checkpoint's files, where it is a folder.
+        model_files: sha256 of each file that the model was loaded from; None for one in memory.
         weights: ``"student"`` or ``"teacher"``.
         data_source: name of the data set.
         split: ``"test"`` or ``"validation"``.

@@ -163,7 +163,7 @@ def test_other_noise_is_refused_and_a_run_is_one_seed(tmp_path: Path) -> None:
 
 
 def test_a_model_that_changed_since_it_was_measured_is_refused(tmp_path: Path) -> None:
-    changes = {"model.files": {"model.safetensors": "0" * 64}}
-    a = write_fake_run(tmp_path / "a", changes=changes)
+    a = write_fake_run(tmp_path / "a")
+    (a / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(RecordsError, match="is not the one that was measured"):
         compared([a], [a])

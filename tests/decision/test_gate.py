@@ -72,6 +72,7 @@ def test_sanity_verdicts_must_pass(tmp_path: Path) -> None:
     [
         ({"minimum_gian": {"accuracy": 0}}, "did you mean 'minimum_gain'"),
         ({"minimum_gain": {"Linf 2/255/robust_accuracy": 0}}, "'Linf 2/255/robust_accuracy', which was not measured"),
+        ({"maximum_loss": {"acuracy": 0}}, "did you mean 'accuracy'?"),
         ({"sanity": ["no such verdict"]}, "were not judged; choose among"),
         ({"maximum_loss": {"accuracy": -0.1}}, "maximum_loss of accuracy is -0.1"),
         ({"minimum_gain": {"accuracy": "much"}}, "minimum_gain of accuracy is 'much'"),
@@ -82,7 +83,7 @@ def test_sanity_verdicts_must_pass(tmp_path: Path) -> None:
         ({"minimum_gain": {1: 0.1}}, "the key 1"),
         ({"maximum_latency_ratio": True}, "maximum_latency_ratio=True"),
         ({"minimum_gain": {"Linf 8/255/square/robust_accuracy": 0}}, "it is Linf 8/255/robust_accuracy by definition"),
-        (["accuracy"], "must map rules to values"),
+        (["accuracy"], "must map field names to values"),
         ({"maximum_latency_ratio": 1.1}, "cannot be loaded to measure its latency"),
     ],
 )
@@ -94,10 +95,53 @@ def test_errors_exit_1_and_decide_nothing(
     assert not (tmp_path / "decision.json").exists()
 
 
-def test_an_error_removes_an_older_decision(tmp_path: Path) -> None:
+@pytest.mark.parametrize("policy", [{"minimum_gain": {"no such figure": 0}}, {"minimum_gian": {"accuracy": 0.1}}])
+def test_an_error_leaves_an_earlier_decision_and_says_so(
+    tmp_path: Path, policy: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It names a rollback point, which may be the only one."""
     arms = runs(tmp_path, 0.6)
     assert gate(tmp_path, arms, POLICY) == 0
-    assert gate(tmp_path, arms, {"minimum_gain": {"no such figure": 0}}) == 1
+    before = (tmp_path / "decision.json").read_bytes()
+    assert gate(tmp_path, arms, policy) == 1
+    assert (tmp_path / "decision.json").read_bytes() == before
+    assert "nothing was decided" in capsys.readouterr().err
+
+
+def test_weights_that_were_not_measured_are_not_promoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pickled weights beside records of another model: their hash is in no record."""
+    arms = runs(tmp_path, 0.6)
+    (tmp_path / "new" / "model.safetensors").rename(tmp_path / "new" / "pytorch_model.bin")
+    assert gate(tmp_path, arms, POLICY) == 1
+    assert "has pickled weights (pytorch_model.bin)" in capsys.readouterr().err
+    assert not (tmp_path / "decision.json").exists()
+
+
+@pytest.mark.parametrize("arm", ["new", "old"])
+@pytest.mark.parametrize("files", [None, {}, {"config.json": "0" * 64}, "all", {"config.json": None}])
+def test_records_that_do_not_name_every_measured_file_decide_nothing(
+    tmp_path: Path, arm: str, files: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = runs(tmp_path, 0.6)
+    path = tmp_path / arm / "evaluation" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["model"]["files"] = files
+    path.write_text(json.dumps(summary))
+    assert gate(tmp_path, arms, POLICY) == 1
+    assert "evaluat" in capsys.readouterr().err
+    assert not (tmp_path / "decision.json").exists()
+
+
+def test_every_run_of_both_arms_must_be_what_was_measured(tmp_path: Path) -> None:
+    new, *old = (
+        write_fake_run(tmp_path / name, robust={"Linf 8/255": share}, images=900, train_seed=seed)
+        for seed, (name, share) in enumerate([("new", 0.6), ("old", 0.4), ("other", 0.4)])
+    )
+    arms = [str(new), ",".join(map(str, old))]
+    assert gate(tmp_path, arms, POLICY) == 0
+    (tmp_path / "decision.json").unlink()
+    (old[1] / "model.safetensors").write_bytes(b"other weights")
+    assert gate(tmp_path, arms, POLICY) == 1
     assert not (tmp_path / "decision.json").exists()
 
 

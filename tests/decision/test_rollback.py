@@ -6,19 +6,8 @@ from pathlib import Path
 import pytest
 
 from adsr_hf.cli.main import main
-from adsr_hf.evaluation.fingerprints import model_files
+from adsr_hf.evaluation.model_files import model_files
 from tests.evaluation.fake_records import write_fake_run
-
-
-@pytest.fixture
-def decision(tmp_path: Path) -> Path:
-    """decision.json of a gate between two made-up runs; the current one is in ``old``."""
-    new, old = (write_fake_run(tmp_path / name, train_seed=seed) for name, seed in (("new", 1), ("old", 2)))
-    policy = tmp_path / "policy.yaml"
-    policy.write_text("minimum_gain: {accuracy: 0.5}")
-    path = tmp_path / "decision.json"
-    assert main(["gate", str(new), str(old), "--policy", str(policy), "--output", str(path)]) == 3
-    return path
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -30,13 +19,13 @@ def test_it_brings_back_the_model_and_then_does_nothing(
 ) -> None:
     served = write_fake_run(tmp_path / "served", train_seed=9)
     assert main(["rollback", str(decision), "--to", str(served)]) == 0
-    assert "restored" in capsys.readouterr().out
+    assert "again" in capsys.readouterr().out
     assert model_files(served) == model_files(tmp_path / "old")
     before = snapshot(served)
     assert main(["rollback", str(decision), "--to", str(served)]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert snapshot(served) == before
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] in ([], [".served.lock"])
 
 
 def test_an_empty_or_missing_target_is_filled(decision: Path, tmp_path: Path) -> None:
@@ -58,7 +47,7 @@ def test_a_changed_source_is_refused(decision: Path, tmp_path: Path, capsys: pyt
 def test_a_missing_source_is_refused(decision: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "old").rename(tmp_path / "moved")
     assert main(["rollback", str(decision), "--to", str(tmp_path / "served")]) == 1
-    assert "is gone; restore that folder from a backup" in capsys.readouterr().err
+    assert "is gone; restore it from a backup" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_model_is_left_alone(
@@ -90,20 +79,31 @@ def test_what_else_the_served_folder_holds_is_kept(decision: Path, tmp_path: Pat
 def test_a_link_to_the_served_folder_stays_one(decision: Path, tmp_path: Path) -> None:
     served = write_fake_run(tmp_path / "served", train_seed=9)
     (tmp_path / "current").symlink_to(served)
+    before = model_files(served)
     for _ in range(2):
         assert main(["rollback", str(decision), "--to", str(tmp_path / "current")]) == 0
     assert (tmp_path / "current").is_symlink()
-    assert model_files(served) == model_files(tmp_path / "old")
+    assert model_files(tmp_path / "current") == model_files(tmp_path / "old")
+    assert model_files(served) == before
 
 
-def test_an_interrupted_rollback_is_finished(decision: Path, tmp_path: Path) -> None:
+def test_what_was_served_is_kept(decision: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     served = write_fake_run(tmp_path / "served", train_seed=9)
-    (served / "notes.txt").write_text("ours")
-    served.rename(tmp_path / ".served.replaced")
+    before = model_files(served)
+    assert main(["rollback", str(decision), "--to", str(served)]) == 0
+    (kept,) = tmp_path.glob("served.former-*")
+    assert model_files(kept) == before
+    assert str(kept) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["weights", "weights and config"])
+def test_a_damaged_model_is_replaced(decision: Path, tmp_path: Path, damage: str) -> None:
+    served = write_fake_run(tmp_path / "served", train_seed=9)
+    (served / "model.safetensors").unlink()
+    if damage != "weights":
+        (served / "config.json").write_bytes(b"\xff{")
     assert main(["rollback", str(decision), "--to", str(served)]) == 0
     assert model_files(served) == model_files(tmp_path / "old")
-    assert (served / "notes.txt").read_text() == "ours"
-    assert not (tmp_path / ".served.replaced").exists()
 
 
 def test_folders_inside_each_other_and_files_are_refused(
@@ -122,4 +122,6 @@ def test_without_safetensors_there_is_nothing_to_return_to(tmp_path: Path, capsy
     policy = tmp_path / "policy.yaml"
     policy.write_text("minimum_gain: {accuracy: 0.5}")
     assert main(["gate", str(new), str(old), "--policy", str(policy), "--output", str(tmp_path / "d.json")]) == 1
-    assert "no config.json with safetensors weights" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "has pickled weights (pytorch_model.bin)" in told
+    assert "save_pretrained(" in told

@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.evaluation.intervals import Intervals
+from adsr_hf.evaluation.model_files import model_files
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.summary import figures_of, reliability_of
 
@@ -185,6 +186,10 @@ def write_fake_run(
     (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
     (run / "config.json").write_text("{}", encoding="utf-8")
     (run / "model.safetensors").write_bytes(f"weights of {run.name}, seed {train_seed}".encode())
+    path = run / "evaluation" / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary["model"]["files"] = model_files(run)
+    path.write_text(json.dumps(summary, indent=2), encoding="utf-8")
     return run
 
 
