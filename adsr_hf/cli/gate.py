@@ -15,9 +15,9 @@ def run(words: list[str]) -> int:
         description="Decide by a policy whether a candidate replaces the current model. Exit status: 0 promote, 3 "
         "keep the current model, 2 not decidable with these images; 1 an error, and nothing is decided.",
     )
-    runs = "a folder that `adsr evaluate` or `adsr train` wrote; several seeds are joined by commas, and the first is the "
-    parser.add_argument("candidate", help=f"{runs}one that `adsr promote` would serve")
-    parser.add_argument("current", help=f"the model in use: {runs}one that is served")
+    runs = "a folder that `adsr evaluate` or `adsr train` wrote; several seeds are joined by commas, and the first is"
+    parser.add_argument("candidate", help=f"{runs} what `adsr promote` would serve")
+    parser.add_argument("current", help=f"the model in use: {runs} what is served")
     parser.add_argument("--policy", type=Path, required=True, help="YAML file; see recipes/gates/default.yaml")
     parser.add_argument(
         "--output",

@@ -139,8 +139,8 @@ def stored_model(member: Member) -> StoredModel:
     else:
         raise StoredModelError(
             f"the model of {member.folder} ({model['source']}) is neither in a folder that exists nor a Hub model of "
-            "a known commit, so that there is nothing to ship or to return to; keep its checkpoint, or evaluate it from "
-            "the Hub"
+            "a known commit, so that there is nothing to ship or to return to; keep its checkpoint, or evaluate it "
+            "from the Hub"
         )
     try:
         return StoredModel(*place, model["files"], model["fingerprint"])

@@ -69,7 +69,6 @@ def test_whatever_the_file_holds_ends_in_a_policy_or_a_refusal(
     path.write_bytes(content)
     try:
         policy = read_policy(path)
-    except ValueError as error:
-        assert "policy" in str(error)
-    else:
-        assert isinstance(policy, Policy)
+    except ValueError:
+        return
+    assert all(0 <= bound < 1 for bound in policy.maximum_loss.values())

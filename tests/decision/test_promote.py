@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,9 @@ def test_rollback_returns_to_the_kept_copy_where_the_current_folder_is_gone(
     assert json.loads((served / "served.json").read_text())["command"] == "rollback"
 
 
-def test_a_current_model_that_is_served_from_its_own_folder_can_be_returned_to(promotion: Path, tmp_path: Path) -> None:
+def test_a_model_that_was_served_from_the_folder_of_its_run_can_be_returned_to(
+    promotion: Path, tmp_path: Path
+) -> None:
     """The rollback point's folder holds the candidate then."""
     old = model_files(tmp_path / "old")
     served = tmp_path / "old"
@@ -204,7 +207,7 @@ def test_killed_at_any_instant_the_old_or_the_new_model_is_served_whole(
     for step in range(1, 200):
         shutil.copytree(served.parent, tmp_path / "scene", symlinks=True)
         target = tmp_path / "scene" / "model"
-        killed = killed_at(step, lambda: promote(decision, target))
+        killed = killed_at(step, partial(promote, decision, target))
         found = model_files(target)
         assert found in (old, new)
         assert (target / "notes.txt").read_text() == "ours"

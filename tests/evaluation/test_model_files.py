@@ -77,7 +77,7 @@ def test_what_cannot_be_known_is_refused(folder: Path) -> None:
     with pytest.raises(ModelFilesError, match=r"pickled weights \(pytorch_model.bin\).*save_pretrained"):
         model_files(folder)
     (folder / "pytorch_model.bin").unlink()
-    with pytest.raises(ModelFilesError, match="no model.safetensors"):
+    with pytest.raises(ModelFilesError, match=r"no model\.safetensors"):
         model_files(folder)
     with pytest.raises(ModelFilesError, match="is not a folder"):
         model_files(folder / "missing")
@@ -85,8 +85,10 @@ def test_what_cannot_be_known_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../config.json", "a/model.safetensors", "/model.safetensors", "..", "", ".safetensors", "model.safetensors\n"]
-    + ["a\\model.safetensors", "model.bin", "authorized_keys", "\0.safetensors"],
+    [
+        *("../config.json", "a/model.safetensors", "/model.safetensors", "..", "", ".safetensors"),
+        *("model.safetensors\n", "a\\model.safetensors", "model.bin", "authorized_keys", "\0.safetensors"),
+    ],
 )
 def test_paths_and_other_files_are_no_model_files(name: str) -> None:
     assert not is_model_file(name)
