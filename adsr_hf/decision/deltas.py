@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adsr_hf.decision.arms import Arm, Member
+from adsr_hf.evaluation.figure_names import figure_kind
 from adsr_hf.evaluation.intervals import binned_gap, confidence_gap
-from adsr_hf.evaluation.records import figure_vector
 from adsr_hf.evaluation.statistics import (
     RESAMPLES,
     mcnemar_exact,
@@ -16,10 +16,14 @@ from adsr_hf.evaluation.statistics import (
     resampling_weights,
     sign_flip_test,
 )
+from adsr_hf.evaluation.vectors import figure_vector
 
 Verdict = Literal["better", "worse", "no evidence"]
 LEVEL = 0.05
-_LOWER_IS_BETTER = ("ece", "ece_after_temperature", "brier_score", "flip_rate", "best_to_last_gap", "latency_ratio")
+_LOWER_IS_BETTER = (
+    *("ece", "ece_after_temperature", "brier_score", "flip_rate", "missed_rate", "false_alarm_rate"),
+    *("best_to_last_gap", "latency_ratio"),
+)
 Weights = NDArray[np.float32]
 
 
@@ -59,7 +63,7 @@ class Delta:
 
 def higher_is_better(name: str) -> bool:
     """Which direction of a figure is the good one."""
-    return name.rpartition("/")[2].removeprefix("robust_") not in _LOWER_IS_BETTER
+    return figure_kind(name).removeprefix("robust_") not in _LOWER_IS_BETTER
 
 
 def verdict_of(name: str, interval: tuple[float, float], adjusted: float | None) -> Verdict:

@@ -60,6 +60,13 @@ class EvaluateArguments:
             "weaker than attacks on the model itself."
         },
     )
+    positive_class: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of two classes the one that must be found, such as 'defective': the share of its images that are "
+            "missed and of false alarms among the others are then figures of their own, clean and under attack."
+        },
+    )
     batch_size: int = field(
         default=128,
         metadata={"help": "Images attacked together, in steps of 64; figures do not depend on it."},

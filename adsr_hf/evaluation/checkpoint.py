@@ -132,6 +132,7 @@ def evaluate_checkpoint(
             split=arguments.split,
             drawn=data.max_eval_images,
             class_names=class_names,
+            positive_class=arguments.positive_class,
         ),
         validation=validation,
         undefended=_undefended(arguments.undefended, device),

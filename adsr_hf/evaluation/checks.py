@@ -1,6 +1,6 @@
 """What an evaluation refuses, and in which words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,6 +19,24 @@ def check_labels(labels: Tensor, num_classes: int) -> None:
             f"labels run from {low} to {high}, but the model has classes 0 to {num_classes - 1}; measure it on images "
             "of its own classes"
         )
+
+
+def check_class_names(names: Sequence[str], num_classes: int, positive_class: str | None) -> None:
+    """Raise ValueError where names are not one for each class, or ``positive_class`` is not one of two."""
+    if len(names) != num_classes:
+        raise ValueError(f"class_names={list(names)} must be {num_classes} names, one for each class of the model")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"class_names holds {twice} more than once, so that figures could not name a class; rename")
+    if positive_class is None:
+        return
+    if num_classes != 2:
+        raise ValueError(
+            f"positive_class={positive_class!r} is for two classes, and the model has {num_classes}; leave it out: "
+            "every class has its own accuracy"
+        )
+    if positive_class not in names:
+        raise ValueError(f"positive_class={positive_class!r} must be one of the two classes {list(names)}")
 
 
 def refuse_probabilities(outputs: Tensor) -> None:

@@ -47,6 +47,17 @@ def binned_gap(
     return value / len(parts), replicates / len(parts)
 
 
+def share_entry(successes: int, total: int) -> FigureEntry:
+    """A share of images with Wilson's interval.
+
+    Args:
+        successes: in [0, total].
+        total: at least 1.
+    """
+    low, high = wilson_interval(successes, total)
+    return {"value": successes / total, "interval": [low, high], "images": total}
+
+
 class Intervals:
     """Figures of one set of images, all from the same resamples.
 
@@ -63,9 +74,9 @@ class Intervals:
         """Share of images that count, with Wilson's interval.
 
         Args:
-            hits: (N,), 0 or 1.
+            hits: (n,), 0 or 1, of all images or of some.
         """
-        return self._entry(float(hits.mean()), wilson_interval(int(hits.sum()), self.images))
+        return share_entry(int(hits.sum()), len(hits))
 
     def mean(self, values: np.ndarray) -> FigureEntry:
         """Mean of per-image values, (N,)."""

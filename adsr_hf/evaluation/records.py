@@ -119,37 +119,3 @@ def _check(folder: Path, summary: Any, table: pyarrow.Table) -> None:
     missing = sorted(wanted - set(table.column_names))
     if missing:
         raise RecordsError(f"the records in {folder} lack the columns {missing}; evaluate again")
-
-
-def figure_vector(records: EvaluationRecords, name: str) -> np.ndarray | None:
-    """Per-image values, (N,) float64, of which a figure is the mean; None where it is no such mean (ECE).
-
-    An image counts as robust only if it is right both clean and attacked.
-    """
-    labels = records.labels
-    clean = records.column("clean.prediction")
-    if name == "accuracy":
-        return (clean == labels).astype(np.float64)
-    threat, _, rest = name.rpartition("/")
-    if rest == "robust_accuracy" and threat in records.threats:
-        right = (records.column(f"{threat}.worst.prediction") == labels) & (clean == labels)
-        return right.astype(np.float64)
-    if rest == "robust_accuracy":
-        threat, _, attack = threat.rpartition("/")
-        return _stands_under(records, threat, attack)
-    if name.startswith("noise/"):
-        from adsr_hf.evaluation.stability import stability_figures
-
-        columns = {key: records.column(key) for key in records.table.column_names if key.startswith("noise.")}
-        return stability_figures(columns, labels, clean).get(name)
-    return None
-
-
-def _stands_under(records: EvaluationRecords, threat: str, attack: str) -> np.ndarray | None:
-    """Right clean, and after this attack and all that ran before it, in order."""
-    if threat not in records.threats or attack not in records.attacks:
-        return None
-    order = records.attacks
-    broken_by = records.table.column(f"{threat}.broken_by").to_pylist()
-    gone = {"clean", *order[: order.index(attack) + 1]}
-    return np.array([one not in gone for one in broken_by], dtype=np.float64)

@@ -16,7 +16,8 @@ class Subject:
         data_source: name of the data set.
         split: ``"test"`` or ``"validation"``.
         drawn: how many images were drawn from a larger split; None = it was measured whole.
-        class_names: in the model's order; None numbers them.
+        class_names: in the model's order, each once; None numbers them.
+        positive_class: of two classes the one to be found, such as ``"defective"``; None = neither.
     """
 
     model_source: str = "in memory"
@@ -27,3 +28,4 @@ class Subject:
     split: str = "test"
     drawn: int | None = None
     class_names: Sequence[str] | None = None
+    positive_class: str | None = None

@@ -16,7 +16,8 @@ from adsr_hf.attacks.named import NamedAttack, named_attacks
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.rows import ROWS, row_independent
 from adsr_hf.classifier import number_of_classes, pixels_to_logits
-from adsr_hf.evaluation.checks import check_labels, memory_named, refuse_probabilities
+from adsr_hf.evaluation.checks import check_class_names, check_labels, memory_named, refuse_probabilities
+from adsr_hf.evaluation.classes import class_notes, confusion_of, majority_of
 from adsr_hf.evaluation.driver import SHOWN, Driver, finite
 from adsr_hf.evaluation.examples import write_examples
 from adsr_hf.evaluation.fingerprints import DataFacts, batch_of, data_facts, model_fingerprint
@@ -67,8 +68,8 @@ def evaluate(
         the records; in other processes than the first without examples, sanity verdicts and latency.
 
     Raises:
-        ValueError: when the data set is empty, its labels do not fit the model, or the model's outputs are
-            probabilities, or not finite.
+        ValueError: when the data set is empty, its labels or class names do not fit the model, or the model's
+            outputs are probabilities, or not finite.
         ImportError: when an attack's package is not installed.
         MemoryError: when a batch does not fit; with what to lower.
     """
@@ -87,10 +88,12 @@ def evaluate(
         restarts=plan.restarts,
         square_queries=plan.square_queries,
     )
+    names = list(subject.class_names or (str(index) for index in range(num_classes)))
+    check_class_names(names, num_classes, subject.positive_class)
     facts = data_facts(dataset)
     check_labels(facts.labels, num_classes)
     device = next(model.parameters()).device
-    described = _described(model, facts, plan, attacks, subject, num_classes)
+    described = _described(model, facts, plan, attacks, subject, names)
     journal = Journal(folder, {name: described[name] for name in ("model", "data", "threats", "attacks", "seed")})
     with under_attack(model), memory_named(plan), torch.inference_mode(False):
         passes = Passes(show=show_progress and state.is_main_process)
@@ -113,10 +116,12 @@ def evaluate(
         passes.close()
         state.wait_for_everyone()
         table = record_table(journal, facts.labels.numpy(), plan.threats, attacks)
-        names = [str(threat) for threat in plan.threats]
         records = EvaluationRecords(described, table)
-        described["figures"] = figures_of(table, names, [attack.name for attack in attacks], plan.seed)
+        described["figures"] = figures_of(records, plan.seed)
         described["reliability"] = reliability_of(records)
+        described["confusion"] = confusion_of(records)
+        described["majority"] = majority_of(records)
+        described["notes"] += class_notes(records)
         described["temperature"] = None
         if validation is not None:
             held_out, labels = _logits_of(validation, plain, pixel_space, device)
@@ -180,10 +185,9 @@ def _described(
     plan: Plan,
     attacks: list[NamedAttack],
     subject: Subject,
-    num_classes: int,
+    class_names: list[str],
 ) -> dict[str, Any]:
     """The summary before anything is measured."""
-    names = list(subject.class_names or (str(index) for index in range(num_classes)))
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
@@ -193,8 +197,8 @@ def _described(
             "files": None if subject.model_files is None else dict(subject.model_files),
             "weights": subject.weights,
             "fingerprint": model_fingerprint(model),
-            "num_classes": num_classes,
-            "class_names": names,
+            "num_classes": len(class_names),
+            "class_names": class_names,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
         },
         "data": {
@@ -203,12 +207,13 @@ def _described(
             "drawn": subject.drawn,
             "fingerprint": facts.fingerprint,
             "images": len(facts.labels),
-            "class_names": names,
+            "class_names": class_names,
             "image_shape": list(facts.image_shape),
         },
         "threats": [str(threat) for threat in plan.threats],
         "attacks": [{"name": attack.name, **attack.settings} for attack in attacks] if plan.threats else [],
         "seed": plan.seed,
+        "positive_class": subject.positive_class,
         "versions": _versions(),
         "machine": describe_machine(),
         "devices": process_state().num_processes,

@@ -4,36 +4,41 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pyarrow
 import torch
 
 from adsr_hf.evaluation.calibration import reliability_bins
+from adsr_hf.evaluation.classes import class_figures
+from adsr_hf.evaluation.figure_names import CLEAN, attacked_name
 from adsr_hf.evaluation.intervals import FigureEntry, Intervals
-from adsr_hf.evaluation.records import EvaluationRecords, figure_vector
+from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.stability import stability_figures
 from adsr_hf.evaluation.temperature import fit_temperature
+from adsr_hf.evaluation.vectors import figure_vector
 
 
-def figures_of(table: pyarrow.Table, threats: list[str], attacks: list[str], seed: int) -> dict[str, FigureEntry]:
+def figures_of(records: EvaluationRecords, seed: int) -> dict[str, FigureEntry]:
     """Figure name to value, 95% interval and number of images.
 
     Clean: ``accuracy`` and the calibration figures. For each threat T: ``T/robust_accuracy`` (right clean and under
     every attack), ``T/A/robust_accuracy`` (under attack A and those before it), and ``T/robust_ece`` and the other
     calibration figures on the worst images found, each with ``robust_`` before its name. Noise: see
-    :func:`adsr_hf.evaluation.stability.stability_figures`.
+    :func:`adsr_hf.evaluation.stability.stability_figures`. Class by class: see
+    :func:`adsr_hf.evaluation.classes.class_figures`.
+
+    Args:
+        records: of whose summary only what describes the evaluation is read.
+        seed: of the bootstrap.
     """
-    facts = {"threats": threats, "attacks": [{"name": name} for name in attacks]}
-    records = EvaluationRecords(facts, table)
     intervals = Intervals(records.images, seed)
     labels = records.labels
     figures = {"accuracy": intervals.share(_vector(records, "accuracy"))}
     figures |= intervals.calibration(records.logits("clean"), labels)
-    for threat in threats:
-        names = [f"{threat}/robust_accuracy", *(f"{threat}/{attack}/robust_accuracy" for attack in attacks)]
+    for threat in records.threats:
+        names = [f"{threat}/robust_accuracy", *(f"{threat}/{attack}/robust_accuracy" for attack in records.attacks)]
         figures |= {name: intervals.share(_vector(records, name)) for name in names}
         calibration = intervals.calibration(records.logits(f"{threat}.worst"), labels)
-        figures |= {f"{threat}/robust_{name}": entry for name, entry in calibration.items()}
-    return figures | _noise_figures(records, intervals)
+        figures |= {attacked_name(name, threat): entry for name, entry in calibration.items()}
+    return figures | class_figures(records) | _noise_figures(records, intervals)
 
 
 def _vector(records: EvaluationRecords, name: str) -> np.ndarray:
@@ -53,7 +58,7 @@ def _noise_figures(records: EvaluationRecords, intervals: Intervals) -> dict[str
 
 def reliability_of(records: EvaluationRecords) -> dict[str, list[dict[str, Any]]]:
     """Bins of the reliability diagram, clean and under each threat; empty bins hold None."""
-    conditions = {"clean": "clean"} | {threat: f"{threat}.worst" for threat in records.threats}
+    conditions = {CLEAN: "clean"} | {threat: f"{threat}.worst" for threat in records.threats}
     labels = torch.from_numpy(records.labels)
     result = {}
     for name, condition in conditions.items():

@@ -1,6 +1,7 @@
 """Numbers and names of figures as a reader meets them."""
 
 from adsr_hf.attacks import ThreatModel
+from adsr_hf.evaluation.figure_names import figure_kind
 from adsr_hf.report.markup import Html, element, joined
 from adsr_hf.report.subjects import Value
 from adsr_hf.report.texts import Texts
@@ -31,7 +32,7 @@ def change(name: str, value: float) -> str:
 
 def _decimals(name: str) -> int | None:
     """Of a figure that is no share; None for shares."""
-    return _PLAIN.get(name.rpartition("/")[2].removeprefix("robust_"))
+    return _PLAIN.get(figure_kind(name).removeprefix("robust_"))
 
 
 def with_interval(name: str, value: Value | None, texts: Texts) -> Html:

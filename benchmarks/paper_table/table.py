@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from adsr_hf.evaluation.accuracy import wilson_interval
-from adsr_hf.evaluation.records import figure_vector
 from adsr_hf.evaluation.statistics import bootstrap_interval, resampling_weights
+from adsr_hf.evaluation.vectors import figure_vector
 from benchmarks.paper_table.settings import PAIRS, ROWS, THREAT
 from benchmarks.paper_table.work import FINISHED_FILE, read_row
 

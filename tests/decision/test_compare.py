@@ -10,7 +10,8 @@ from scipy import stats
 from adsr_hf.decision.arms import read_arm
 from adsr_hf.decision.compare import Comparison, compare, in_words
 from adsr_hf.decision.deltas import higher_is_better
-from adsr_hf.evaluation.records import RecordsError, figure_vector, read_evaluation
+from adsr_hf.evaluation.records import RecordsError, read_evaluation
+from adsr_hf.evaluation.vectors import figure_vector
 from tests.evaluation.fake_records import write_fake_evaluation, write_fake_run
 
 BETTER = {"Linf 4/255": 0.75, "Linf 8/255": 0.6}

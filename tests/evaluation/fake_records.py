@@ -15,6 +15,7 @@ import pyarrow
 import pyarrow.parquet
 
 from adsr_hf.attacks import ThreatModel
+from adsr_hf.evaluation.classes import confusion_of, majority_of
 from adsr_hf.evaluation.intervals import Intervals
 from adsr_hf.evaluation.model_files import model_files
 from adsr_hf.evaluation.records import EvaluationRecords
@@ -44,6 +45,8 @@ def write_fake_evaluation(
     data_seed: int = 0,
     correlation: float = 0.7,
     class_names: Sequence[str] | None = None,
+    class_shares: Sequence[float] | None = None,
+    positive_class: str | None = None,
     num_steps: int = 20,
     temperature: float | None = 1.3,
     sanity: Mapping[str, str] | None = None,
@@ -59,12 +62,15 @@ def write_fake_evaluation(
         sharpness: scale of the logits: above about 3 the model is overconfident.
         seed: of the model: another seed is another model on the same images.
         data_seed: of the images: labels and how hard each is.
+        class_shares: how frequent the classes are; None = equally.
         changes: keys of the summary, dotted ("data.fingerprint"), and what to put there instead.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = list(class_names or [f"class {index}" for index in range(num_classes)])
     of_data, of_model = np.random.default_rng(data_seed), np.random.default_rng([seed, data_seed, 1])
     labels = of_data.integers(0, num_classes, images)
+    if class_shares is not None:
+        labels = np.random.default_rng(data_seed).choice(num_classes, images, p=class_shares)
     hardness = of_data.standard_normal(images)
     strength = correlation**0.5 * hardness + (1 - correlation) ** 0.5 * of_model.standard_normal(images)
     rank = np.empty(images)
@@ -116,17 +122,24 @@ def write_fake_evaluation(
         "machine": "a made-up machine",
         "seconds": 1.5,
         "devices": 1,
-        "figures": figures_of(table, list(robust), list(attacks), 0),
+        "figures": {},
         "sanity": [
             {"name": name, "outcome": outcome, "figures": {}, "words": f"{name}: {outcome}"}
             for name, outcome in (sanity or {"deterministic": "pass", "pgd beats random noise": "pass"}).items()
         ],
         "reliability": {},
+        "confusion": {},
+        "majority": {},
+        "positive_class": positive_class,
         "temperature": None,
         "latency": {"milliseconds_per_image": milliseconds_per_image, "batch_size": 32},
         "notes": [],
     }
-    summary["reliability"] = reliability_of(EvaluationRecords(summary, table))
+    records = EvaluationRecords(summary, table)
+    summary["figures"] = figures_of(records, 0)
+    summary["reliability"] = reliability_of(records)
+    summary["confusion"] = confusion_of(records)
+    summary["majority"] = majority_of(records)
     if temperature is not None:
         summary["temperature"] = {"value": temperature, "fitted_on": "validation", "images": images}
         entry = Intervals(images, 0).calibration(columns["clean.logits"] / temperature, labels)["ece"]

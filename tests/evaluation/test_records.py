@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from adsr_hf.evaluation.records import EvaluationRecords, RecordsError, figure_vector, read_evaluation
+from adsr_hf.evaluation.records import EvaluationRecords, RecordsError, read_evaluation
+from adsr_hf.evaluation.vectors import figure_vector
 from tests.evaluation.fake_records import write_fake_evaluation
 
 
