@@ -1,6 +1,6 @@
 """One run from its description: data, network, training, the test split's figures, and a record of it all."""
 
-import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +13,13 @@ from adsr_hf.card_facts import DataDescription, hub_name
 from adsr_hf.checkpoints import TEACHER_FILE, checkpoint_folders, save_tensors
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments, ImageData, load_image_data
-from adsr_hf.estimate import estimate_seconds, in_words
+from adsr_hf.estimate import guessed_speed
 from adsr_hf.files import write_json
-from adsr_hf.fine_tuning.lora import merged_copy, number_of_parameters
+from adsr_hf.fine_tuning.lora import merged_copy
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.models import load_model, load_processor
+from adsr_hf.run_log import RunLog, RunProgress
+from adsr_hf.run_summary import closing_lines, first_lines, published, workload_of
 from adsr_hf.trainer import ADSRTrainer
 
 RUN_RECORD = "run.json"
@@ -38,11 +40,20 @@ class Run:
     record: dict[str, Any]
 
 
-def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_arguments: ModelArguments) -> Run:
+def train_recipe(
+    config: ADSRConfig,
+    data_arguments: DataArguments,
+    model_arguments: ModelArguments,
+    *,
+    report: Callable[[RunProgress], None] | None = None,
+) -> Run:
     """Train as described, measure the test split once with the final weights, and save an ordinary checkpoint.
 
-    ``output_dir`` gets the checkpoint, the processor and ``run.json``: settings, versions, the validation figures of
-    the best and the last evaluation, and the test figures.
+    ``output_dir`` gets the checkpoint, the processor and ``run.json``: settings, versions, which weights are published
+    and why, the validation figures of the best and the last evaluation, and the test figures.
+
+    Args:
+        report: is told how far the run has come, in the first process.
 
     Raises:
         FileExistsError: when ``output_dir`` holds another run and nothing says to continue it.
@@ -70,10 +81,13 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         config=data_arguments.dataset_config,
     )
     trainer.data_settings = data_arguments.training_settings() | {"train_images": len(data.train)}
+    workload = workload_of(config, data)
+    first_batch = data.train.pixels(range(min(config.train_batch_size, len(data.train))))
+    guess = guessed_speed(trainer.model, config, trainer.pixel_space, first_batch)
+    RunLog.install(trainer, RunLog(workload, guess, bar=not config.disable_tqdm, report=report))
     if is_main:
-        print(_first_line(trainer, data, network.note), flush=True)
-        for note in data.notes:
-            print(f"  {note}", flush=True)
+        for line in first_lines(trainer, data, network.note, workload, seconds=workload.seconds(guess)):
+            print(line, flush=True)
     output = trainer.train(_resume(config))
     calibration = _calibration(trainer, data)
     test_figures = trainer.evaluate(data.test, metric_key_prefix="test") if data.test is not None else {}
@@ -87,6 +101,7 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         "data_summary": data.summary,
         "images": {name: len(split) for name, split in _splits(data).items()},
         "training": output.metrics,
+        "published": published(trainer),
         "robust_overfitting": trainer.robust_overfitting(),
         "calibration": calibration,
         "test": test_figures,
@@ -101,6 +116,9 @@ def train_recipe(config: ADSRConfig, data_arguments: DataArguments, model_argume
         # After the upload, which it would double: for `adsr evaluate --weights teacher` alone.
         whole = merged_copy(trainer.teacher.model).state_dict()
         save_tensors(Path(config.output_dir) / TEACHER_FILE, whole)
+    if is_main:
+        for line in closing_lines(trainer, data, record):
+            print(line, flush=True)
     return Run(trainer, data, record)
 
 
@@ -137,42 +155,3 @@ def _resume(config: ADSRConfig) -> str | bool | None:
 def _splits(data: ImageData) -> dict[str, Any]:
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     return {name: split for name, split in splits.items() if split is not None}
-
-
-def _first_line(trainer: ADSRTrainer, data: ImageData, note: str) -> str:
-    config = trainer.args
-    batch = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
-    per_epoch = math.ceil(len(data.train) / batch)
-    steps = config.max_steps if config.max_steps > 0 else math.ceil(per_epoch * config.num_train_epochs)
-    seconds = estimate_seconds(
-        trainer.model,
-        config,
-        trainer.pixel_space,
-        data.train.pixels(range(min(config.train_batch_size, len(data.train)))),
-        training_images=steps * batch // config.world_size,
-        evaluated_images=_evaluated_images(config, data, steps, per_epoch) // config.world_size,
-    )
-    attack = f" against {config.threat}, {str(config.training_attack).upper()}-{config.attack_steps}"
-    attack = attack if config.attacks else ""
-    recipe = f"{config.settled_objective} on {config.settled_labels} labels"
-    parameters = number_of_parameters(trainer.model) / 1e6
-    return (
-        f"{recipe}{attack}: {note} ({parameters:.2f}M parameters) on {data.summary}; {steps} steps of {batch} "
-        f"images, {config.world_size} process(es) on {config.device.type}; {in_words(seconds)}; to {config.output_dir}"
-    )
-
-
-def _evaluated_images(config: ADSRConfig, data: ImageData, steps: int, per_epoch: int) -> int:
-    evaluations = {
-        "no": 0,
-        "epoch": math.ceil(steps / max(per_epoch, 1)),
-        "steps": steps // max(1, _eval_steps(config, steps)),
-    }[config.eval_strategy.value]
-    validation = len(data.validation) if data.validation is not None else 0
-    return evaluations * validation + (len(data.test) if data.test is not None else 0)
-
-
-def _eval_steps(config: ADSRConfig, steps: int) -> int:
-    """Steps between evaluations; below 1 the setting is a share of the run."""
-    given = float(config.eval_steps or steps)
-    return math.ceil(given * steps) if given < 1 else int(given)

@@ -10,6 +10,7 @@ from transformers import AutoModelForImageClassification
 
 from adsr_hf.recipes import load_recipe
 from adsr_hf.run import Run, train_recipe
+from adsr_hf.run_summary import closing_lines
 from tests.report.reading import Reader, change_run, change_summary, page_of, write_run
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +64,14 @@ def test_the_record_says_what_was_done_and_the_test_figures_are_of_the_result(ru
     assert record["config"]["calibrate"] == "mixed"
     saved = AutoModelForImageClassification.from_pretrained(run[1])
     assert saved.config.adsr_calibration == calibration
+
+
+def test_the_closing_lines_name_the_weights_that_were_calibrated(run: tuple[Run, Path]) -> None:
+    lines = list(closing_lines(run[0].trainer, run[0].data, run[0].record))
+    assert lines[0] == "published: the teacher's weights (moving average) after the last step, 25"
+    temperature = run[0].record["calibration"]["temperature"]
+    told = f"(mixed): the teacher's logits are divided by {temperature:.3g}"
+    assert lines[1] == f"  calibrated on 60 validation images {told}"
 
 
 def test_the_published_logits_are_the_teachers_divided(run: tuple[Run, Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from adsr_hf.attacks import PixelSpace
 from adsr_hf.data import DataArguments
 from adsr_hf.data.sources import load_splits
-from adsr_hf.estimate import estimate_seconds
+from adsr_hf.estimate import guessed_speed
 from adsr_hf.files import write_json
 from adsr_hf.models import load_model, load_processor
 from adsr_hf.recipes import recipe_from_settings
@@ -115,14 +115,13 @@ def seconds_per_epoch(network: str, run: str, *, data: str, sizes: Sizes) -> flo
     config = recipe.config
     side = recipe.model.image_size
     assert side is not None
-    return estimate_seconds(
+    speed = guessed_speed(
         load_model(recipe.model, _CLASSES).model,
         config,
         PixelSpace.from_processor(load_processor(recipe.model)),
         torch.rand(config.per_device_train_batch_size, 3, side, side),
-        training_images=_IMAGES,
-        evaluated_images=recipe.data.max_eval_images or 0,
     )
+    return _IMAGES * speed.trained + (recipe.data.max_eval_images or 0) * speed.evaluated
 
 
 def _device() -> str:
