@@ -76,16 +76,6 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         self._check_lengths()
         self._check_optimizer()
         self.check_learning_rate(schedule=self._schedule, warmup_steps=self.warmup_steps)
-        if self.batch_eval_metrics:
-            raise ValueError(
-                "batch_eval_metrics=True is not supported: robust figures are computed over the whole evaluation set; "
-                "set it to False"
-            )
-        if not self.eval_do_concat_batches:
-            raise ValueError(
-                "eval_do_concat_batches=False is not supported: robust figures are computed over the whole evaluation "
-                "set; set it to True"
-            )
         if not self.average_tokens_across_devices:
             raise ValueError(
                 "average_tokens_across_devices=False is not supported: every image of an optimizer step counts alike, "

@@ -38,10 +38,14 @@ class AttackingTrainer(EvaluatingTrainer):
         self._weight_perturbation: WeightPerturbation | None = None
 
     def begin_run(self) -> None:
-        """Set up the copy that is attacked, the guard and the weights' perturbation; see ResumableTrainer."""
-        self._prepare_attacks()
+        """See ResumableTrainer; refuse schedules that do not fit into the run."""
         super().begin_run()
         self._check_lengths_in_steps()
+
+    def set_up_method(self) -> None:
+        """See ResumableTrainer; with the copy that is attacked, the guard and the weights' perturbation."""
+        self._prepare_attacks()
+        super().set_up_method()
         wants_copy = self.args.attacks and self.args.attack_precision == "bf16"
         self._bfloat16_copy = BFloat16Copy(self.model) if wants_copy else None
         self._weight_perturbation = self._make_weight_perturbation()

@@ -136,11 +136,11 @@ class CalibratingTrainer(PublishingTrainer):
 
     def _published_logits(self, dataset: Any) -> MeasuredLogits:
         """What the published weights now say about these images, clean and under the evaluation attack."""
-        outer, self._measures_robustness = self._measures_robustness, True
-        try:
-            with self._postponed(evaluate_weights=self.args.publish):
-                output = self.predict(dataset, metric_key_prefix="calibration")
-        finally:
-            self._measures_robustness = outer
-        _, clean, *attacked = (torch.as_tensor(array) for array in output.predictions)
-        return MeasuredLogits(clean, attacked[0] if attacked else None, torch.as_tensor(output.label_ids))
+        evaluator = self.robust_evaluator({"": self.published_model()})
+        self.evaluation_loop(
+            self.watched(self.get_test_dataloader(dataset), evaluator),
+            description="Prediction",
+            prediction_loss_only=True,
+            metric_key_prefix="calibration",
+        )
+        return evaluator.measured()[""]

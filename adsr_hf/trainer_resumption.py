@@ -57,6 +57,7 @@ class ResumableTrainer(FineTuningTrainer):
         """Set up what a run needs beside Trainer's own state; called once when the trainer is built."""
         self.data_settings: dict[str, Any] = {}
         self.teacher: EMATeacher | None = None
+        self.is_set_up = False
         self.meters = TrainingMeters()
         self.attack_generator = torch.Generator(self.args.device).manual_seed(self.args.seed + self.args.process_index)
         self._interrupt = InterruptRequest()
@@ -98,19 +99,24 @@ class ResumableTrainer(FineTuningTrainer):
             self.is_in_train = False
 
     def begin_run(self) -> None:
-        """Build the teacher from the student as it now is, or restore what the checkpoint holds beside the student."""
+        """Set up the method, and restore what the checkpoint holds beside the student."""
         self._saved_checkpoint = None
-        self.meters = TrainingMeters()
-        # Both again, since a search for hyperparameters or a second run may have changed the method and the seed.
-        self.args.check_method()
-        self.attack_generator.manual_seed(self.args.seed + self.args.process_index)
-        self.teacher = EMATeacher(self.model, self.args.teacher_decay) if self.args.keeps_teacher else None
+        self.set_up_method()
         if self._resume_checkpoint is not None:
             checkpoints.check_same_run(self._resume_checkpoint, self.run_settings())
             if self.teacher is not None:
                 state = checkpoints.load_tensors(self._resume_checkpoint / checkpoints.TEACHER_FILE)
                 self.teacher.load_state_dict(state)
             self._restore_process(self._resume_checkpoint)
+
+    def set_up_method(self) -> None:
+        """Build what a training step needs from the student as it now is: when a run begins, or a step comes before."""
+        self.meters = TrainingMeters()
+        # Both again, since a search for hyperparameters or a second run may have changed the method and the seed.
+        self.args.check_method()
+        self.attack_generator.manual_seed(self.args.seed + self.args.process_index)
+        self.teacher = EMATeacher(self.model, self.args.teacher_decay) if self.args.keeps_teacher else None
+        self.is_set_up = True
 
     def after_optimizer_step(self) -> None:
         """Let the teacher follow, unless mixed precision skipped the step."""
@@ -149,8 +155,9 @@ class ResumableTrainer(FineTuningTrainer):
             return
         # accelerate forwards the epoch neither in the epoch that is continued nor with several processes, since the
         # batch sampler is wrapped there (DataLoaderShard.set_epoch in accelerate 1.15).
-        if hasattr(train_dataloader.dataset, "set_epoch"):
-            train_dataloader.dataset.set_epoch(epoch)
+        dataset = getattr(train_dataloader, "dataset", None)
+        if hasattr(dataset, "set_epoch"):
+            dataset.set_epoch(epoch)
         super()._run_epoch(model=model, epoch=epoch, train_dataloader=train_dataloader, **kwargs)
 
     # ---- saving --------------------------------------------------------------------------------------------------

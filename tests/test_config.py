@@ -126,8 +126,6 @@ class TestWrongOnPurpose:
             ({"fp16": True}, ["fp16=True", "bf16=True"]),
             ({"label_smoothing_factor": 0.1}, ["label_smoothing_factor=0.1", "method='adsr'", "'label_smoothing'"]),
             ({"label_smoothing_factor": 1.0, "method": "pgd_at"}, ["label_smoothing_factor=1.0", "[0, 1)"]),
-            ({"batch_eval_metrics": True}, ["batch_eval_metrics=True", "False"]),
-            ({"eval_do_concat_batches": False}, ["eval_do_concat_batches=False", "True"]),
             ({"average_tokens_across_devices": False}, ["average_tokens_across_devices=False", "set it to True"]),
             ({"optim": "lomo", "weight_perturbation": "awp"}, ["optim='lomo'", "'awp'", "weight_perturbation='none'"]),
             ({"optim": "adalomo", "weight_perturbation": "layerwise_sam"}, ["optim='adalomo'", "'layerwise_sam'"]),
