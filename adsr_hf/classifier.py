@@ -1,7 +1,7 @@
 """What this package asks of a model: one (B, K) tensor of logits for a batch of images."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -60,7 +60,7 @@ def logits_of(output: Any, num_classes: int) -> Tensor:
     Raises:
         ValueError: when there is no plain (B, K) float tensor: then no loss could be trusted.
     """
-    logits = getattr(output, "logits", None)
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] != num_classes:
         found = (
             f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"{type(logits).__name__} instead of one"

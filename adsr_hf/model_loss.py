@@ -1,6 +1,7 @@
 """What loss a model computes by itself from images and labels: none, the cross-entropy of its logits, or more."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def extra_loss(model: nn.Module, pixel_values: Tensor, others: dict[str, Any], n
     labels = torch.arange(len(pixel_values), device=pixel_values.device) % num_classes
     with under_attack(model), torch.no_grad():
         output = model(pixel_values=pixel_values, labels=labels, **others)
-    own = getattr(output, "loss", None)
+    own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if own is None:
         return None
     logits = logits_of(output, num_classes)

@@ -1,6 +1,6 @@
 """ADSRTrainer: walks a batch through the rooms. It wires and holds no arithmetic."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,7 @@ from adsr_hf.classifier import check_trainable, logits_of
 from adsr_hf.config import ADSRConfig
 from adsr_hf.fixed_teacher import load_fixed_teacher
 from adsr_hf.mixing import mix_batch
-from adsr_hf.model_loss import extra_loss
-from adsr_hf.objectives import Objective, soft_cross_entropy
+from adsr_hf.objectives import Objective
 from adsr_hf.schedules import cosine_anneal
 from adsr_hf.selection import default_figure, figure_of, search_direction
 from adsr_hf.targets import rectify, smooth_labels
@@ -67,11 +66,7 @@ class ADSRTrainer(CalibratingTrainer):
         self._prepare_evaluation(pixel_space)
         self._prepare_attacks()
         self._fixed_teacher: nn.Module | None = None
-        # Trainer sets it at each optimizer step, but a single training_step may come before the first.
-        self.current_gradient_accumulation_steps = 1
-        self._images_in_step: Tensor | int | None = None
-        self._extra_loss: float | None = None
-        self._loss_was_compared = False
+        self._prepare_loss()
         self._prepare_run()
 
     # ---- training ------------------------------------------------------------------------------------------------
@@ -79,7 +74,6 @@ class ADSRTrainer(CalibratingTrainer):
     def set_up_method(self) -> None:
         """See ResumableTrainer; with the fixed teacher."""
         super().set_up_method()
-        self._loss_was_compared = False
         self._fixed_teacher = None
         if self.args.fixed_teacher is not None:
             self._fixed_teacher = load_fixed_teacher(self.args.fixed_teacher, self.model, self.pixel_space)
@@ -109,69 +103,20 @@ class ADSRTrainer(CalibratingTrainer):
             FloatingPointError: when the loss is NaN or infinite.
         """
         if not model.training:
-            loss, outputs = self._trainers_loss(model, inputs, num_items_in_batch)
+            loss, outputs = self.trainers_loss(model, inputs, num_items_in_batch)
         else:
             pixel_values, labels, others = self._unpack(inputs)
             if not self.is_set_up:
                 self.set_up_method()
             pixels = self.pixel_space.recover(pixel_values)
             if self.args.attacks or self.args.mixes or self.args.weight_perturbation != "none":
-                self._refuse_extra_loss(inputs)
+                self.refuse_extra_loss(inputs)
                 loss, outputs = self._methods_loss(model, pixel_values, pixels, labels, others, num_items_in_batch)
             else:
-                loss, outputs = self._trainers_loss(model, inputs, num_items_in_batch)
+                loss, outputs = self.trainers_loss(model, inputs, num_items_in_batch)
                 self._check_loss(loss)
                 self.meters.add({}, images=len(labels))
         return (loss, outputs) if return_outputs else loss
-
-    def _trainers_loss(
-        self, model: nn.Module, inputs: dict[str, Any], images_in_step: Tensor | int | None
-    ) -> tuple[Tensor, Any]:
-        """Trainer's own loss; the cross-entropy of the logits where the model computes none."""
-        labels = inputs.get("labels")
-        if isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point():
-            # Models take narrower integers for labels of another problem.
-            inputs = {**inputs, "labels": labels.long()}
-        if self.label_smoother is not None or self._added_loss(inputs) is not None:
-            return super().compute_loss(model, inputs, True, images_in_step)
-        pixel_values, labels, others = self._unpack(inputs)
-        outputs = model(pixel_values=pixel_values, **others)
-        loss = soft_cross_entropy(logits_of(outputs, self.num_classes), self._fixed_targets(labels))
-        return loss * self._share(len(labels), images_in_step), outputs
-
-    def _added_loss(self, inputs: dict[str, Any]) -> float | None:
-        """What the model's own loss adds to the cross-entropy, found with the first batch; None = it computes none."""
-        if not self._loss_was_compared:
-            others = {name: value for name, value in inputs.items() if name not in ("pixel_values", "labels")}
-            with self.accelerator.autocast():
-                self._extra_loss = extra_loss(self.model, inputs["pixel_values"], others, self.num_classes)
-            self._loss_was_compared = True
-        return self._extra_loss
-
-    def _refuse_extra_loss(self, inputs: dict[str, Any]) -> None:
-        added = self._added_loss(inputs)
-        if added:
-            raise ValueError(
-                f"model={type(self.model).__name__} has a loss of its own, {added:+.4g} beside the cross-entropy of "
-                f"its logits on the first batch, which method={self.args.method!r} would drop; let forward() return "
-                "the cross-entropy alone and add the rest in an overridden compute_loss, or use method='clean'"
-            )
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], Tensor | int | None]:
-        """Trainer's own; the images of the optimizer step are counted also for models that Trainer counts none for."""
-        batches, counted = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._images_in_step = None
-        if counted is None and all("labels" in batch for batch in batches):
-            images = torch.tensor(sum(len(batch["labels"]) for batch in batches), device=device)
-            self._images_in_step = self.accelerator.reduce(images, "sum")
-        return batches, counted
-
-    def after_optimizer_step(self) -> None:
-        """See ResumableTrainer."""
-        super().after_optimizer_step()
-        self._images_in_step = None
 
     def _methods_loss(
         self,
@@ -200,7 +145,7 @@ class ADSRTrainer(CalibratingTrainer):
             attacked = self._values(adversarial, like=pixel_values)
             trained = [pixel_values, attacked] if self._objective.compares else [attacked]
         values, others = torch.cat(trained), _repeated(others, len(labels), len(trained))
-        share = self._share(len(labels), images_in_step)
+        share = self.share_of_step(len(labels), images_in_step)
 
         def loss_of(outputs: Any) -> Tensor:
             return self._objective.loss(logits_of(outputs, self.num_classes), targets, labels)
@@ -210,7 +155,7 @@ class ADSRTrainer(CalibratingTrainer):
         loss = loss_of(outputs)
         self._check_loss(loss)
         if args.attacks:
-            answers = outputs.logits.detach()[-len(labels) :].argmax(1)
+            answers = logits_of(outputs, self.num_classes).detach()[-len(labels) :].argmax(1)
             figures["attack_success"] = (answers != labels).float().mean()
         self.meters.add(figures, images=len(labels))
         return loss * share, outputs
@@ -233,15 +178,6 @@ class ADSRTrainer(CalibratingTrainer):
     def _objective(self) -> Objective:
         name = self.args.settled_objective
         return Objective(name, {"trades": self.args.trades_beta, "mart": self.args.mart_beta}.get(name, 0.0))
-
-    def _share(self, images: int, images_in_step: Tensor | int | None) -> Tensor | float:
-        """Weight that makes every image of an optimizer step count alike, over unequal micro-batches and processes."""
-        if images_in_step is not None:
-            return images * self.args.world_size / images_in_step
-        if self._images_in_step is None:
-            return 1.0
-        # Trainer, which did not count, takes this for a mean and divides it by the number of micro-batches.
-        return images * self.args.world_size * self.current_gradient_accumulation_steps / self._images_in_step
 
     def annealed(self) -> tuple[float, float]:
         """Temperature and interpolation at the present optimizer step."""

@@ -16,7 +16,7 @@ from adsr_hf.attacks.precision import BFloat16Copy
 from adsr_hf.classifier import pixels_to_logits
 from adsr_hf.collapse_guard import CollapseGuard
 from adsr_hf.schedules import linear_ramp, sine_ramp
-from adsr_hf.trainer_evaluation import EvaluatingTrainer
+from adsr_hf.trainer_loss import LossTrainer
 from adsr_hf.weight_perturbation import LossOf, WeightPerturbation
 
 logger = logging.get_logger(__name__)
@@ -25,7 +25,7 @@ _GUARD_STEPS = 10
 _RAMPS = {"linear": linear_ramp, "sine": sine_ramp}
 
 
-class AttackingTrainer(EvaluatingTrainer):
+class AttackingTrainer(LossTrainer):
     """Trainer that can attack a batch and perturb weights, as its arguments say; see :class:`adsr_hf.ADSRTrainer`."""
 
     def _prepare_attacks(self) -> None:

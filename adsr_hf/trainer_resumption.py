@@ -110,7 +110,7 @@ class ResumableTrainer(FineTuningTrainer):
             self._restore_process(self._resume_checkpoint)
 
     def set_up_method(self) -> None:
-        """Build what a training step needs from the student as it now is: when a run begins, or a step comes before."""
+        """Build what a training step needs, from the student as it now is: for a run, or for a step before it."""
         self.meters = TrainingMeters()
         # Both again, since a search for hyperparameters or a second run may have changed the method and the seed.
         self.args.check_method()
@@ -155,7 +155,7 @@ class ResumableTrainer(FineTuningTrainer):
             return
         # accelerate forwards the epoch neither in the epoch that is continued nor with several processes, since the
         # batch sampler is wrapped there (DataLoaderShard.set_epoch in accelerate 1.15).
-        dataset = getattr(train_dataloader, "dataset", None)
+        dataset: Any = getattr(train_dataloader, "dataset", None)
         if hasattr(dataset, "set_epoch"):
             dataset.set_epoch(epoch)
         super()._run_epoch(model=model, epoch=epoch, train_dataloader=train_dataloader, **kwargs)

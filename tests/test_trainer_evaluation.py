@@ -163,7 +163,11 @@ class TestFigures:
 
     @pytest.mark.parametrize(
         ("measured", "present", "absent"),
-        [("student", STUDENT, TEACHER), ("teacher", TEACHER, STUDENT - {"eval_loss"}), ("both", STUDENT | TEACHER, set())],
+        [
+            ("student", STUDENT, TEACHER),
+            ("teacher", TEACHER, STUDENT - {"eval_loss"}),
+            ("both", STUDENT | TEACHER, set()),
+        ],
     )
     def test_which_weights_are_measured(
         self, tmp_path: Path, measured: str, present: set[str], absent: set[str]
