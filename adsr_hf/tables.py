@@ -1,5 +1,6 @@
 """Tables of text, for a terminal and for Markdown. Imports nothing heavy."""
 
+import unicodedata
 from collections.abc import Sequence
 from statistics import mean, stdev
 
@@ -18,12 +19,20 @@ def mean_and_spread(values: Sequence[float], *, scale: float = 100.0, digits: in
 
 def as_text(rows: Rows) -> str:
     """The table for a terminal: a heading, then rows, columns aligned."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(pairs)
-        )
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        gaps = [" " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = [row[0] + gaps[0], *(gap + cell for cell, gap in zip(row[1:], gaps[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal takes for it: Chinese and Japanese letters take two, accents that combine none."""
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
     )
 
 

@@ -1,15 +1,10 @@
 """``adsr evaluate CHECKPOINT [--threat ...] [--dataset ...]``."""
 
-from typing import TYPE_CHECKING
-
 from adsr_hf.cli.help_text import describe_fields
 from adsr_hf.cli.main import OK
 from adsr_hf.data.arguments import DataArguments
 from adsr_hf.errors import UsageError
 from adsr_hf.evaluation.arguments import EvaluateArguments
-
-if TYPE_CHECKING:
-    from adsr_hf.evaluation.records import EvaluationRecords
 
 _SECTIONS = {"evaluation": EvaluateArguments, "data (default: the run's own)": DataArguments}
 
@@ -21,6 +16,7 @@ def run(words: list[str]) -> int:
         return OK
     if words[0].startswith("--"):
         raise UsageError("adsr evaluate needs a checkpoint first: a folder, or a Hub name")
+    from adsr_hf.cli.evaluation_text import evaluation_text
     from adsr_hf.evaluation.checkpoint import evaluate_checkpoint, recorded_data, recorded_threat
     from adsr_hf.flags import parse_flags
 
@@ -36,31 +32,9 @@ def run(words: list[str]) -> int:
 
     for weights in ("student", "teacher") if arguments.weights == "both" else (arguments.weights,):
         records, folder = evaluate_checkpoint(checkpoint, data, arguments, weights=weights, announce=say)
-        say(_table(records))
+        say(evaluation_text(records))
         say(f"records: {folder / 'records.parquet'}   summary: {folder / 'summary.json'}")
     return OK
-
-
-def _table(records: "EvaluationRecords") -> str:
-    figures = records.summary["figures"]
-    rows = [("clean", figures["accuracy"], "")]
-    rows += [(threat, figures[f"{threat}/robust_accuracy"], f"{threat}/robust_") for threat in records.threats]
-    lines = [f"{'':<16}{'accuracy':>9}   {'95% interval':<16}{'ECE':>7}{'confidence':>12}"]
-    for name, accuracy, prefix in rows:
-        low, high = accuracy["interval"]
-        ece, confidence = figures[f"{prefix}ece"]["value"], figures[f"{prefix}mean_confidence"]["value"]
-        lines.append(
-            f"{name:<16}{100 * accuracy['value']:>8.1f}%   {f'{100 * low:.1f} to {100 * high:.1f}':<16}"
-            f"{100 * ece:>6.1f}%{100 * confidence:>11.1f}%"
-        )
-    if "noise/accuracy" in figures:
-        lines.append(
-            f"under noise: accuracy {100 * figures['noise/accuracy']['value']:.1f}%, flip rate "
-            f"{100 * figures['noise/flip_rate']['value']:.1f}%, output stability "
-            f"{100 * figures['noise/output_stability']['value']:.1f}%"
-        )
-    lines += [f"sanity: {one['outcome']:<14} {one['name']}: {one['words']}" for one in records.summary["sanity"]]
-    return "\n".join(lines)
 
 
 def _help() -> str:

@@ -1,0 +1,129 @@
+"""What ``adsr evaluate`` prints of its records: averages, what they hide, and whether they can be believed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
+from adsr_hf.evaluation.records import EvaluationRecords
+from adsr_hf.tables import as_text
+
+# Of more classes only the worst so many are printed; summary.json has them all.
+SHOWN_CLASSES = 10
+_NAME_LENGTH = 32
+
+Entry = dict[str, Any]
+
+
+def evaluation_text(records: EvaluationRecords) -> str:
+    """Accuracy and calibration beside the most frequent class's share, class by class, noise, sanity: several lines."""
+    averages = [_averages(records), *_not_beaten(records)]
+    blocks = [averages, [_classes(records)], _errors(records), [*_noise(records), *_sanity(records)]]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _conditions(records: EvaluationRecords) -> list[str]:
+    return [CLEAN, *records.threats]
+
+
+def _averages(records: EvaluationRecords) -> str:
+    figures, majority = records.summary["figures"], records.summary["majority"]
+    rows = [["", "accuracy", "95% interval", "ECE", "confidence"]]
+    for condition in _conditions(records):
+        accuracy, ece, confidence = (
+            figures[attacked_name(name, condition)] for name in ("accuracy", "ece", "mean_confidence")
+        )
+        low, high = accuracy["interval"]
+        rows.append(
+            [
+                condition,
+                _percent(accuracy["value"]),
+                f"{100 * low:.1f} to {100 * high:.1f}",
+                _percent(ece["value"]),
+                _percent(confidence["value"]),
+            ]
+        )
+    rows.append([f"always {_shown(majority['class'])}", _percent(majority["share"]), "", "", ""])
+    return as_text(rows)
+
+
+def _not_beaten(records: EvaluationRecords) -> list[str]:
+    """A warning where nothing shows that the model is better than its most frequent class."""
+    majority = records.summary["majority"]
+    conditions = [condition for condition in _conditions(records) if not majority["beaten"][condition]]
+    if not conditions:
+        return []
+    where = " and ".join("without attack" if one == CLEAN else f"under {one}" for one in conditions)
+    name = _shown(majority["class"])
+    return [
+        f"warning: {where} the accuracy is not shown to be above {_percent(majority['share'])}, the share of the most "
+        f"frequent class {name}; a model that always says {name} reaches that, whatever the attack"
+    ]
+
+
+def _classes(records: EvaluationRecords) -> str:
+    figures, conditions = records.summary["figures"], _conditions(records)
+    found: list[tuple[str, list[Entry]]] = [
+        (name, [figures[class_figure(name, condition)] for condition in conditions])
+        for name in records.summary["model"]["class_names"]
+        if class_figure(name, CLEAN) in figures
+    ]
+    found.sort(key=lambda one: (min(entry["value"] for entry in one[1]), one[1][0]["value"]))
+    rows = [["accuracy of", "images", *conditions]]
+    rows += [_row(_shown(name), entries) for name, entries in found[:SHOWN_CLASSES]]
+    text = as_text(rows)
+    if len(found) > SHOWN_CLASSES:
+        text += f"\nand {len(found) - SHOWN_CLASSES} classes that do better; all are in summary.json"
+    return text
+
+
+def _errors(records: EvaluationRecords) -> list[str]:
+    """Of two classes, what is read as what."""
+    figures, conditions = records.summary["figures"], _conditions(records)
+    names, positive = records.summary["model"]["class_names"], records.summary["positive_class"]
+    if len(names) != 2:
+        return []
+    rows = [["share of errors", "images", *conditions]]
+    for name, other in (names, names[::-1]):
+        if class_figure(name, CLEAN) not in figures:
+            continue
+        entries = [_complement(figures[class_figure(name, condition)]) for condition in conditions]
+        kind = "" if positive is None else "missed: " if name == positive else "false alarm: "
+        rows.append(_row(f"{kind}{_shown(name)} read as {_shown(other)}", entries))
+    return [as_text(rows)]
+
+
+def _noise(records: EvaluationRecords) -> list[str]:
+    figures = records.summary["figures"]
+    if "noise/accuracy" not in figures:
+        return []
+    accuracy, flips, stability = (
+        _percent(figures[f"noise/{name}"]["value"]) for name in ("accuracy", "flip_rate", "output_stability")
+    )
+    return [f"under noise: accuracy {accuracy}, flip rate {flips}, output stability {stability}"]
+
+
+def _sanity(records: EvaluationRecords) -> list[str]:
+    return [f"sanity: {one['outcome']:<14} {one['name']}: {one['words']}" for one in records.summary["sanity"]]
+
+
+def _row(name: str, entries: Sequence[Entry]) -> list[str]:
+    cells = []
+    for entry in entries:
+        low, high = entry["interval"]
+        cells.append(f"{_percent(entry['value'])} ({100 * low:.0f} to {100 * high:.0f})")
+    return [name, f"{entries[0]['images']:,}", *cells]
+
+
+def _complement(entry: Entry) -> Entry:
+    low, high = entry["interval"]
+    return entry | {"value": 1 - entry["value"], "interval": [1 - high, 1 - low]}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _shown(name: str) -> str:
+    """A class's name in quotes, without what a terminal would obey, and cut where it is long."""
+    printable = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return f"'{printable}'" if len(printable) <= _NAME_LENGTH else f"'{printable[: _NAME_LENGTH - 1]}…'"
