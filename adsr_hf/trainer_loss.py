@@ -23,6 +23,9 @@ class LossTrainer(EvaluatingTrainer):
         self._images_in_step: Tensor | int | None = None
         self._extra_loss: float | None = None
         self._loss_was_compared = False
+        if self.args.label_names is None and not self.label_names:
+            # Trainer reads them off the model's forward, and this one leaves the loss to others.
+            self.label_names = ["labels"]
 
     def set_up_method(self) -> None:
         """See ResumableTrainer; the model may have become another."""
