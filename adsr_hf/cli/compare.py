@@ -50,7 +50,9 @@ def as_text(comparison: "Comparison") -> str:
     lines = [f"{comparison.candidate} against {comparison.current}, {comparison.images} test images, percent:"]
     lines += [f"  {in_words(delta)}" for delta in comparison.deltas]
     pair = comparison.latency
-    if pair is not None:
+    if pair is not None and pair.proven:
+        lines.append("  inference: both are one architecture, so that it costs the same")
+    elif pair is not None:
         lines.append(
             f"  inference: {pair.candidate_milliseconds:.3f} against {pair.current_milliseconds:.3f} ms an image, "
             f"ratio {pair.ratio:.3f} [{pair.interval[0]:.3f}, {pair.interval[1]:.3f}]: {pair.verdict}"

@@ -51,7 +51,8 @@ def _decide(candidate_name: str, current_name: str, policy_path: Path, output: P
     candidate, current = read_arm(candidate_name.split(",")), read_arm(current_name.split(","))
     candidate_model, *_ = [stored_model(member) for member in candidate.members]
     rollback_point, *_ = [stored_model(member) for member in current.members]
-    comparison = compare(candidate, current, latency=policy.maximum_latency_ratio is not None, seed=seed)
+    ratio = policy.maximum_latency_ratio
+    comparison = compare(candidate, current, latency=ratio is not None, latency_bound=ratio, seed=seed)
     decision, outcomes = decide(policy, comparison, candidate)
     for one in outcomes:
         print(f"  {one.outcome:<14} {one.rule}: {one.words}")

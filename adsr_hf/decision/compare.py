@@ -56,7 +56,9 @@ class Comparison:
         }
 
 
-def compare(candidate: Arm, current: Arm, *, latency: bool = True, seed: int = 0) -> Comparison:
+def compare(
+    candidate: Arm, current: Arm, *, latency: bool = True, latency_bound: float | None = None, seed: int = 0
+) -> Comparison:
     """Compare two arms that were measured on the same images under the same threats and attacks.
 
     Intervals are paired bootstraps over images (and over seeds, where an arm has several). p-values are Holm-corrected
@@ -66,6 +68,7 @@ def compare(candidate: Arm, current: Arm, *, latency: bool = True, seed: int = 0
         candidate: the model that might replace the current one.
         current: the model in use.
         latency: measure the inference time of both networks, in turn, in this process.
+        latency_bound: of the ratio of both times; they are measured until it is clear on which side of it that lies.
         seed: of the bootstrap.
 
     Raises:
@@ -81,7 +84,7 @@ def compare(candidate: Arm, current: Arm, *, latency: bool = True, seed: int = 0
     pair = None
     if latency:
         try:
-            pair = measure_latency(candidate.members[0], current.members[0])
+            pair = measure_latency(candidate.members[0], current.members[0], bound=latency_bound)
         except ValueError as error:
             missing["latency_ratio"] = str(error)
     else:

@@ -165,8 +165,13 @@ def _fast_enough(most: float, comparison: Comparison) -> RuleOutcome:
         reason = comparison.not_compared.get("latency_ratio", "not measured")
         raise ValueError(f"maximum_latency_ratio={most} was not measured: {reason}")
     low, high = pair.interval
-    outcome: Outcome = "pass" if high <= most else "fail" if low > most else "not decidable"
-    words = (
-        f"inference takes {pair.ratio:.3f} [{low:.3f}, {high:.3f}] of the current model's time; at most {most} wanted"
-    )
+    if pair.proven:
+        outcome: Outcome = "pass" if most >= 1 else "fail"
+        words = f"both models are one architecture, so that inference costs the same; at most {most} wanted"
+    else:
+        outcome = "pass" if high < most else "fail" if low > most else "not decidable"
+        words = (
+            f"inference takes {pair.ratio:.3f} [{low:.3f}, {high:.3f}] of the current model's time in {pair.rounds} "
+            f"rounds; at most {most} wanted"
+        )
     return RuleOutcome("maximum_latency_ratio", "latency", most, pair.ratio, pair.interval, outcome, None, words)

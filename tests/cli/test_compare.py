@@ -7,28 +7,29 @@ import pytest
 from transformers import ViTConfig, ViTForImageClassification
 
 from adsr_hf.cli.main import main
-from tests.evaluation.fake_records import write_fake_run
+from tests.evaluation.fake_records import record_model_files, write_fake_run
 
 
-def real_run(folder: Path, seed: int) -> Path:
+def real_run(folder: Path, seed: int, layers: int) -> Path:
     """Made-up records beside a network that can be timed."""
     run = write_fake_run(folder, train_seed=seed)
-    config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=8,
-                       patch_size=2, num_labels=4)  # fmt: skip
+    config = ViTConfig(hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
+                       image_size=8, patch_size=2, num_labels=4)  # fmt: skip
     ViTForImageClassification(config).save_pretrained(run)
+    record_model_files(run)
     return run
 
 
 def test_everything_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a, b, c = (real_run(tmp_path / name, seed) for seed, name in enumerate("abc"))
+    a, b, c = (real_run(tmp_path / name, seed, layers=1 + seed) for seed, name in enumerate("abc"))
     output = tmp_path / "comparison.json"
     assert main(["compare", str(a), str(b), "--baseline", str(c), "--output", str(output)]) == 0
     printed = capsys.readouterr().out
     written = json.loads(output.read_text())
     for delta in written["deltas"]:
         assert f"  {delta['name']}: " in printed
-    assert written["latency"]["rounds"] == 30
-    assert 0.5 < written["latency"]["ratio"] < 2
+    assert written["latency"]["rounds"] >= 30
+    assert 0.2 < written["latency"]["ratio"] < 2
     assert [one["current"] for one in written["against_baseline"]] == [str(c), str(c)]
     assert printed.count("200 test images") == 3
 

@@ -199,11 +199,16 @@ def write_fake_run(
     (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
     (run / "config.json").write_text("{}", encoding="utf-8")
     (run / "model.safetensors").write_bytes(f"weights of {run.name}, seed {train_seed}".encode())
+    record_model_files(run)
+    return run
+
+
+def record_model_files(run: Path) -> None:
+    """Let the records of a made-up run say that the model that lies in its folder now is the one that was measured."""
     path = run / "evaluation" / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8"))
     summary["model"]["files"] = model_files(run)
     path.write_text(json.dumps(summary, indent=2), encoding="utf-8")
-    return run
 
 
 def _outcomes(
