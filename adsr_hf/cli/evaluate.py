@@ -18,9 +18,11 @@ def run(words: list[str]) -> int:
         raise UsageError("adsr evaluate needs a checkpoint first: a folder, or a Hub name")
     from adsr_hf.cli.evaluation_text import evaluation_text
     from adsr_hf.evaluation.checkpoint import evaluate_checkpoint, recorded_data, recorded_threat
+    from adsr_hf.evaluation.places import refuse_missing_model
     from adsr_hf.flags import parse_flags
 
     checkpoint, flags = words[0], words[1:]
+    refuse_missing_model(checkpoint)
     arguments, data = parse_flags((EvaluateArguments, DataArguments), recorded_data(checkpoint), flags)
     if not arguments.threat:
         arguments.threat = recorded_threat(checkpoint)

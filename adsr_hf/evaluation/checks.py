@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -62,6 +63,19 @@ def memory_named(plan: Plan) -> Iterator[None]:
         if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
             raise
         raise MemoryError(_too_large(plan, error)) from error
+
+
+@contextmanager
+def finished_work_named(folder: Path | None) -> Iterator[None]:
+    """Add to an OSError that what is finished is kept in ``folder``, where there is one."""
+    try:
+        yield
+    except OSError as error:
+        if folder is None or (error.strerror is not None and error.filename is not None):
+            raise
+        named = type(error)(f"{error}. What is finished is kept in {folder}, and the same command continues")
+        named.errno = error.errno
+        raise named from error
 
 
 def _too_large(plan: Plan, error: BaseException) -> str:

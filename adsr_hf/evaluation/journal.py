@@ -5,12 +5,17 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers.utils import logging
 
-from adsr_hf.files import whole_file
+from adsr_hf.files import whole_file, write_errors_name
+
+logger = logging.get_logger(__name__)
 
 Rows = dict[str, np.ndarray]
 FOLDER = ".journal"
@@ -30,7 +35,8 @@ class Journal:
         if folder is not None:
             name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
             self._folder = folder / FOLDER / name
-            self._folder.mkdir(parents=True, exist_ok=True)
+            with write_errors_name(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, stage: str, rows: Rows) -> None:
         """Keep a unit; it is on disk, whole, when this returns."""
@@ -48,10 +54,8 @@ class Journal:
         if self._folder is None:
             units = self._memory.get(stage, [])
         else:
-            units = []
-            for path in sorted(self._folder.glob(f"{_slug(stage)}-*.npz")):
-                with np.load(path, allow_pickle=False) as file:
-                    units.append({name: file[name] for name in file.files})
+            found = (_unit(path) for path in sorted(self._folder.glob(f"{_slug(stage)}-*.npz")))
+            units = [unit for unit in found if unit is not None]
         if not units:
             return {}
         joined = {name: np.concatenate([unit[name] for unit in units]) for name in units[0]}
@@ -65,6 +69,17 @@ class Journal:
             shutil.rmtree(self._folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # Of another evaluation there is something left.
                 self._folder.parent.rmdir()
+
+
+def _unit(path: Path) -> Rows | None:
+    """One unit's columns; None where the file is damaged, as after a power cut: its images are measured again."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, KeyError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        logger.warning(f"{path} is damaged ({error}); its images are measured again")
+        path.unlink(missing_ok=True)
+        return None
 
 
 def _slug(stage: str) -> str:

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,23 +17,32 @@ from adsr_hf.attacks.named import NamedAttack, named_attacks
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.rows import ROWS, row_independent
 from adsr_hf.classifier import number_of_classes, pixels_to_logits
-from adsr_hf.evaluation.checks import check_class_names, check_labels, memory_named, refuse_probabilities
+from adsr_hf.evaluation.checks import (
+    check_class_names,
+    check_labels,
+    finished_work_named,
+    memory_named,
+    refuse_probabilities,
+)
 from adsr_hf.evaluation.classes import class_notes, confusion_of, majority_of
 from adsr_hf.evaluation.driver import SHOWN, Driver, finite
 from adsr_hf.evaluation.examples import write_examples
 from adsr_hf.evaluation.fingerprints import DataFacts, batch_of, data_facts, model_fingerprint
 from adsr_hf.evaluation.journal import Journal
+from adsr_hf.evaluation.outcome_key import outcome_key
 from adsr_hf.evaluation.outcomes import record_table
 from adsr_hf.evaluation.passes import Passes
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.records import KIND, SCHEMA_VERSION, EvaluationRecords
 from adsr_hf.evaluation.sanity import sanity_positions, verdicts
+from adsr_hf.evaluation.streams import as_sized
 from adsr_hf.evaluation.subject import Subject
 from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_of
+from adsr_hf.folder_lock import own_folder
 from adsr_hf.machine import describe_machine
 from adsr_hf.processes import process_state
 
-_PACKAGES = ("adsr_hf", "torch", "transformers", "accelerate", "datasets", "numpy", "pyautoattack")
+_PACKAGES = ("adsr_hf", "torch", "transformers", "accelerate", "datasets", "numpy", "pillow", "pyautoattack")
 
 
 def evaluate(
@@ -55,7 +65,8 @@ def evaluate(
 
     Args:
         model: an image classifier, on the device to compute on; it is left as it was.
-        dataset: items with ``pixel_values`` (C, H, W) and ``labels``, as Trainer takes; the same at every access.
+        dataset: items with ``pixel_values`` (C, H, W) and ``labels``, as Trainer takes; the same at every access. A
+            stream is read once into memory.
         plan: threats, attacks and their strength.
         pixel_space: how the data set normalises pixels.
         subject: names for the records.
@@ -70,10 +81,13 @@ def evaluate(
     Raises:
         ValueError: when the data set is empty, its labels or class names do not fit the model, or the model's
             outputs are probabilities, or not finite.
+        FolderInUseError: when another process evaluates into ``folder``.
         ImportError: when an attack's package is not installed.
         MemoryError: when a batch does not fit; with what to lower.
     """
     started = time.perf_counter()
+    dataset = as_sized(dataset, "dataset")
+    validation = None if validation is None else as_sized(validation, "validation")
     if len(dataset) == 0:
         raise ValueError("dataset is empty, so there is nothing to measure; name another split")
     state = process_state()
@@ -94,8 +108,9 @@ def evaluate(
     check_labels(facts.labels, num_classes)
     device = next(model.parameters()).device
     described = _described(model, facts, plan, attacks, subject, names)
-    journal = Journal(folder, {name: described[name] for name in ("model", "data", "threats", "attacks", "seed")})
-    with under_attack(model), memory_named(plan), torch.inference_mode(False):
+    owned = nullcontext() if folder is None else own_folder(folder, "adsr evaluate", state)
+    with owned, finished_work_named(folder), under_attack(model), memory_named(plan), torch.inference_mode(False):
+        journal = Journal(folder, _outcome_key(model, described, facts, pixel_space))
         passes = Passes(show=show_progress and state.is_main_process)
         plain = row_independent(pixels_to_logits(model, pixel_space, num_classes))
         refuse_probabilities(plain(pixel_space.recover(batch_of(dataset, [0])["pixel_values"].to(device))))
@@ -116,6 +131,8 @@ def evaluate(
         passes.close()
         state.wait_for_everyone()
         table = record_table(journal, facts.labels.numpy(), plan.threats, attacks)
+        # The first process removes the journal when it is done.
+        state.wait_for_everyone()
         records = EvaluationRecords(described, table)
         described["figures"] = figures_of(records, plan.seed)
         described["reliability"] = reliability_of(records)
@@ -135,6 +152,21 @@ def evaluate(
                 journal.remove()
         state.wait_for_everyone()
     return records
+
+
+def _outcome_key(
+    model: nn.Module, described: dict[str, Any], facts: DataFacts, pixel_space: PixelSpace
+) -> dict[str, Any]:
+    return outcome_key(
+        model,
+        described["model"]["fingerprint"],
+        facts,
+        pixel_space,
+        threats=described["threats"],
+        attacks=described["attacks"],
+        seed=described["seed"],
+        versions=described["versions"],
+    )
 
 
 def _measure_the_rest(

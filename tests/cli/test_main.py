@@ -68,7 +68,7 @@ def test_python_dash_m_is_the_command() -> None:
         (["train", DIGITS, "--model_type", "vitt"], 1, "model_type='vitt'"),
         (["train", DIGITS, "--resume_from_checkpoint", "true"], 1, "holds no finished checkpoint"),
         (["evaluate", "--threat", "Linf 8/255"], 2, "needs a checkpoint first"),
-        (["evaluate", "no-such-folder", "--dataset", "digits"], 1, "--threat 'Linf 8/255'"),
+        (["evaluate", "no-such-folder", "--dataset", "digits"], 1, "no-such-folder is no folder here"),
         (["demo", "--workers", "0"], 2, "--workers=0"),
         (["demo", "--wrkers", "1"], 2, "--wrkers"),
     ],

@@ -141,7 +141,7 @@ def _kill_and_resume(weights: Path, folder: Path, kills: int, seed: int) -> None
     for _ in range(kills):
         child = _child(weights, folder)
         started = time.monotonic()
-        while not list(folder.glob(".journal/*/*")) and child.poll() is None:
+        while not list(folder.glob(".journal/*/*.npz")) and child.poll() is None:
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 1.2) if time.monotonic() - started else 0)
         os.killpg(child.pid, signal.SIGKILL)
