@@ -167,7 +167,13 @@ def load_weights(model: nn.Module, checkpoint: Path) -> None:
         load_raw_weights(model, checkpoint / SAFE_WEIGHTS_NAME)
         return
     try:
-        restored, report = type(model).from_pretrained(checkpoint, output_loading_info=True, local_files_only=True)
+        restored, report = type(model).from_pretrained(
+            checkpoint,
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(_damaged(checkpoint, str(error))) from error
     problems = {kind: sorted(map(str, keys)) for kind, keys in report.items() if keys and kind != "error_msgs"}

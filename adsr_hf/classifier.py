@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from adsr_hf.attacks.pixels import PixelSpace
 
-# Its two heads are averaged for inference, and its own documentation calls it inference-only.
-INFERENCE_ONLY = {"DeiTForImageClassificationWithTeacher": "DeiTForImageClassification"}
+# Their two heads are averaged for inference, and their own documentation calls them inference-only.
+INFERENCE_ONLY = {
+    "DeiTForImageClassificationWithTeacher": "DeiTForImageClassification",
+    "LevitForImageClassificationWithTeacher": "LevitForImageClassification",
+}
 
 # accelerate writes these into the instance when it wraps a model's forward for mixed precision.
 _WRAPPED_FORWARD = ("forward", "_original_forward")

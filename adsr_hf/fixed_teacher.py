@@ -3,14 +3,13 @@
 from typing import Any
 
 from torch import nn
-from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
 from adsr_hf.attacks.pixels import PixelSpace
+from adsr_hf.pretrained import load_classifier, load_image_processor
 
 
 def load_fixed_teacher(name: str, student: nn.Module, pixel_space: PixelSpace) -> nn.Module:
-    """The checkpoint's model, frozen and in eval mode; remote code is never run.
+    """The checkpoint's model, frozen and in eval mode.
 
     Args:
         name: a Hub name, or a folder.
@@ -21,9 +20,9 @@ def load_fixed_teacher(name: str, student: nn.Module, pixel_space: PixelSpace) -
         ValueError: when it cannot be loaded, has other classes than the student, or wants another normalisation.
     """
     try:
-        teacher = AutoModelForImageClassification.from_pretrained(name)
-        wanted = PixelSpace.from_processor(AutoImageProcessor.from_pretrained(name))
-    except (OSError, ValueError) as error:
+        teacher = load_classifier(name)
+        wanted = PixelSpace.from_processor(load_image_processor(name))
+    except ValueError as error:
         raise ValueError(
             f"fixed_teacher={name!r} cannot be loaded as an image classifier with its image processor: {error}"
         ) from error

@@ -22,7 +22,8 @@ class ModelArguments(AdapterArguments):
         default=None,
         metadata={
             "help": "Checkpoint to start from: a Hub name or a local folder of an image classifier. Its head is kept "
-            "where its label names are the data set's, and replaced otherwise; the first line says which."
+            "where its label names are the data set's, in whatever order and spelling, and replaced otherwise; the "
+            "first line says which. Code of its own is never run, and weights are read from safetensors alone."
         },
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub checkpoint."})

@@ -4,18 +4,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     AutoConfig,
-    AutoImageProcessor,
     AutoModelForImageClassification,
+    PreTrainedConfig,
     PreTrainedModel,
     ViTImageProcessorPil,
 )
 
-import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
+from adsr_hf.class_names import match_names
+from adsr_hf.classifier import INFERENCE_ONLY
 from adsr_hf.fine_tuning.freezing import freeze
+from adsr_hf.fine_tuning.head import renew_head, reorder_head
 from adsr_hf.fine_tuning.lora import add_adapters
 from adsr_hf.fine_tuning.resizing import resize_network, resize_processor
 from adsr_hf.model_arguments import ModelArguments
+from adsr_hf.pretrained import (
+    PretrainedError,
+    load_classifier,
+    load_config,
+    load_for_new_head,
+    load_image_processor,
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,8 @@ def load_processor(arguments: ModelArguments) -> Any:
         side = arguments.image_size
         return ViTImageProcessorPil(size={"height": side, "width": side})
     try:
-        processor = AutoImageProcessor.from_pretrained(arguments.model, revision=arguments.model_revision)
-    except (OSError, ValueError) as error:
+        processor = load_image_processor(arguments.model, revision=arguments.model_revision)
+    except PretrainedError as error:
         raise ValueError(
             f"model={arguments.model!r} has no image processor that can be loaded: {error}. Give a Hub name or a "
             "folder that holds preprocessor_config.json"
@@ -52,8 +62,6 @@ def load_processor(arguments: ModelArguments) -> Any:
 
 def load_model(arguments: ModelArguments, class_names: list[str]) -> ModelAndLabels:
     """Build or load the network for these classes, and make it train what the arguments say.
-
-    Remote code is never run.
 
     Raises:
         ImportError: when PEFT is needed and not installed.
@@ -109,35 +117,66 @@ def _set_attention(model: PreTrainedModel, implementation: str) -> None:
 
 def _from_scratch(arguments: ModelArguments, labels: dict[str, Any]) -> ModelAndLabels:
     fields = {"image_size": arguments.image_size, **arguments.config_fields}
+    where = f"model_type={arguments.model_type!r} with {fields}"
     try:
         config = AutoConfig.for_model(arguments.model_type, **labels, **fields)
-        model = AutoModelForImageClassification.from_config(config)
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"model_type={arguments.model_type!r} with {fields}: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from error
     unknown = sorted(set(arguments.config_fields) - set(type(config)().to_dict()))
     if unknown:
         raise ValueError(
             f"model_config has fields that {type(config).__name__} does not know: {', '.join(unknown)}; correct their "
             "spelling, or leave them out"
         )
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        raise ValueError(
+            f"model_type={arguments.model_type!r} is no image classifier in transformers; choose one that is, such as "
+            "vit, deit, swin, convnext or resnet"
+        )
+    config.architectures = [_trainable_class(config).__name__]
+    try:
+        model = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+    except (ImportError, ValueError, KeyError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise ValueError(f"{where}: {error}") from error
     return ModelAndLabels(model, f"{arguments.model_type} from scratch")
 
 
+def _trainable_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """The first class of an architecture that has several, of those that can be trained."""
+    found = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
+    classes = found if isinstance(found, tuple) else (found,)
+    return next(one for one in classes if one.__name__ not in INFERENCE_ONLY)
+
+
 def _from_checkpoint(arguments: ModelArguments, class_names: list[str], labels: dict[str, Any]) -> ModelAndLabels:
-    source = {"pretrained_model_name_or_path": arguments.model, "revision": arguments.model_revision}
+    """The old head where its names are the data set's, in whatever order and spelling; else a new one."""
+    place = {"source": str(arguments.model), "revision": arguments.model_revision}
     try:
-        config = AutoConfig.from_pretrained(**source)
-    except (OSError, ValueError) as error:
+        config = load_config(**place)
+        two_headed = [name for name in config.architectures or [] if name in INFERENCE_ONLY]
+        if two_headed:
+            # Its heads were made for an average; one alone is another classifier.
+            config.architectures = [INFERENCE_ONLY[two_headed[0]]]
+            name = f"{arguments.model} as {config.architectures[0]}, since {two_headed[0]} cannot be trained,"
+        else:
+            name = str(arguments.model)
+        own_names = [config.id2label[index] for index in range(config.num_labels)]
+        order = match_names(class_names, own_names)
+        if two_headed or None in order or len(order) != len(own_names):
+            config.id2label, config.label2id = labels["id2label"], labels["label2id"]
+            model = load_for_new_head(**place, config=config)
+            renew_head(model)
+            return ModelAndLabels(model, f"{name} with a new head of {len(class_names)} classes")
+        model = load_classifier(**place, config=config)
+    except PretrainedError as error:
         raise ValueError(f"model={arguments.model!r} cannot be loaded: {error}") from error
-    own_names = [config.id2label[index] for index in range(config.num_labels)]
     if own_names == class_names:
-        model = AutoModelForImageClassification.from_pretrained(**source)
-        return ModelAndLabels(model, f"{arguments.model} with its own head")
-    if sorted(own_names) == sorted(class_names):
-        raise ValueError(
-            f"model={arguments.model!r} has the data set's label names in another order: {own_names} against "
-            f"{class_names}; training would start from a permuted head. Reorder the data set's classes, or rename "
-            "them if they mean something else"
-        )
-    model = AutoModelForImageClassification.from_pretrained(**source, **labels, ignore_mismatched_sizes=True)
-    return ModelAndLabels(model, f"{arguments.model} with a new head of {len(class_names)} classes")
+        return ModelAndLabels(model, f"{name} with its own head")
+    positions = [index for index in order if index is not None]
+    reorder_head(model, positions)
+    model.config.id2label, model.config.label2id = labels["id2label"], labels["label2id"]
+    moved = [f"{own_names[index]!r} is {wanted!r}" for index, wanted in zip(positions, class_names, strict=True)]
+    return ModelAndLabels(
+        model,
+        f"{name} with its own head, classes matched by name ({'; '.join(moved[:5])}{'; ...' * (len(moved) > 5)})",
+    )

@@ -124,15 +124,15 @@ def _theirs(checkpoint: Path, data: str, images: int, seed: int) -> tuple[float,
     """Robust accuracy, seconds and number of images of the authors' own loop."""
     import torch
     from pyautoattack import AutoAttack
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     from adsr_hf.attacks import PixelSpace, ThreatModel
     from adsr_hf.attacks.isolation import under_attack
     from adsr_hf.classifier import pixels_to_logits
     from adsr_hf.data import DataArguments, load_image_data
+    from adsr_hf.pretrained import load_classifier, load_image_processor
 
-    processor = AutoImageProcessor.from_pretrained(checkpoint)
-    model = AutoModelForImageClassification.from_pretrained(checkpoint)
+    processor = load_image_processor(checkpoint)
+    model = load_classifier(checkpoint)
     test = load_image_data(DataArguments(dataset=data, max_eval_images=images), processor, seed=seed).test
     assert test is not None
     pixels, labels = test.pixels(range(len(test))), test.labels

@@ -84,20 +84,19 @@ def benchmark(arguments: argparse.Namespace) -> Report:
 
 def _evaluate(checkpoint: Path, data: Any, folder: Path, seed: int) -> tuple[float, float]:
     """Seconds that were announced, and those that passed from there to the records."""
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
-
     from adsr_hf.attacks import PixelSpace, ThreatModel
     from adsr_hf.data import load_image_data
     from adsr_hf.evaluation import evaluate
     from adsr_hf.evaluation.plan import Plan
+    from adsr_hf.pretrained import load_classifier, load_image_processor
 
-    processor = AutoImageProcessor.from_pretrained(checkpoint)
+    processor = load_image_processor(checkpoint)
     test = load_image_data(data, processor, seed=seed).test
     assert test is not None
     announced: list[tuple[float, float]] = []
     plan = Plan(threats=[ThreatModel.parse(text) for text in THREATS], attacks=["pgd"], num_steps=20, seed=seed)
     evaluate(
-        AutoModelForImageClassification.from_pretrained(checkpoint),
+        load_classifier(checkpoint),
         test,
         plan,
         pixel_space=PixelSpace.from_processor(processor),

@@ -8,12 +8,12 @@ from accelerate.utils import reduce
 from datasets import Dataset
 from datasets.utils import tqdm
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
-import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
 from adsr_hf.classifier import logits_of
 from adsr_hf.data.sources import ORIGIN_COLUMN
 from adsr_hf.data.stores import decode_row
+from adsr_hf.pretrained import PretrainedError, load_classifier, load_image_processor
 from adsr_hf.processes import process_state
 
 _BATCH = 256
@@ -91,19 +91,9 @@ class PseudoLabeler:
 
 def _load(checkpoint: str) -> tuple[PreTrainedModel, Any]:
     try:
-        model, report = AutoModelForImageClassification.from_pretrained(
-            checkpoint, dtype=torch.float32, output_loading_info=True
-        )
-        processor = AutoImageProcessor.from_pretrained(checkpoint)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        return load_classifier(checkpoint, dtype=torch.float32), load_image_processor(checkpoint)
+    except PretrainedError as error:
         raise ValueError(
             f"extra_pseudo_labeler={checkpoint!r} cannot be loaded as an image classifier with its processor: "
-            f"{reason}. Give a Hub name, or a folder that a run has saved"
+            f"{error}. Give a Hub name, or a folder that a run has saved"
         ) from error
-    if report["missing_keys"]:
-        raise ValueError(
-            f"extra_pseudo_labeler={checkpoint!r} lacks weights ({sorted(report['missing_keys'])[:3]}), so that its "
-            "labels would be random; use a checkpoint that was trained as an image classifier"
-        )
-    return model, processor

@@ -186,7 +186,7 @@ def _open_hub(arguments: DataArguments) -> dict[str, Dataset]:
             f"path, or write a Hub name as owner/name, such as uoft-cs/cifar10, or use {DIGITS!r}"
         )
     try:
-        loaded = load_dataset(arguments.dataset, arguments.dataset_config)
+        loaded = load_dataset(arguments.dataset, arguments.dataset_config, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"dataset={arguments.dataset!r} (dataset_config={arguments.dataset_config!r}) is no local path and could "

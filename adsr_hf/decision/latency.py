@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
-from transformers import AutoModelForImageClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
-import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
 from adsr_hf.decision.arms import Member
 from adsr_hf.decision.same_cost import same_cost
 from adsr_hf.evaluation.model_files import MODEL_PATTERNS
 from adsr_hf.evaluation.statistics import percentile_interval, resampling_weights
 from adsr_hf.machine import describe_machine
+from adsr_hf.pretrained import PretrainedError, load_classifier
 
 BATCH_SIZE = 32
 # Rounds double until they can tell, each time looking once more; an interval of 99% allows for five looks.
@@ -161,8 +161,8 @@ def _folder(member: Member) -> Path:
 
 def _load(folder: Path) -> PreTrainedModel:
     try:
-        return AutoModelForImageClassification.from_pretrained(folder)
-    except (OSError, ValueError, SafetensorError) as error:
+        return load_classifier(folder)
+    except PretrainedError as error:
         raise ValueError(f"the checkpoint {folder} cannot be loaded to measure its latency: {error}") from error
 
 

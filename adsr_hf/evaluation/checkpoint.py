@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
-from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
-import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
 from adsr_hf.attacks import PixelSpace, ThreatModel
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.rows import row_independent
@@ -24,6 +22,7 @@ from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.subject import Subject
 from adsr_hf.evaluation.suite import evaluate
+from adsr_hf.pretrained import PretrainedError, load_classifier, load_image_processor
 from adsr_hf.processes import process_state
 
 RUN_RECORD = "run.json"
@@ -197,17 +196,9 @@ def _run_record(checkpoint: str) -> dict[str, Any] | None:
 
 def _load(checkpoint: str) -> tuple[PreTrainedModel, Any]:
     try:
-        model, report = AutoModelForImageClassification.from_pretrained(checkpoint, output_loading_info=True)
-        processor = AutoImageProcessor.from_pretrained(checkpoint)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"checkpoint {checkpoint} cannot be loaded as an image classifier: {reason}") from error
-    if report["missing_keys"]:
-        raise ValueError(
-            f"checkpoint {checkpoint} lacks weights ({sorted(report['missing_keys'])[:3]}), so part of the network "
-            "would be random; it is cut short, or no image classifier"
-        )
-    return model, processor
+        return load_classifier(checkpoint), load_image_processor(checkpoint)
+    except PretrainedError as error:
+        raise ValueError(f"checkpoint {checkpoint} cannot be loaded as an image classifier: {error}") from error
 
 
 def _with_model_labels(

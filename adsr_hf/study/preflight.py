@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from transformers import AutoConfig
-
-import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
 from adsr_hf.data import DataArguments
 from adsr_hf.data.arguments import DIGITS
 from adsr_hf.data.sources import load_splits
 from adsr_hf.errors import UsageError
 from adsr_hf.flags import parse_flags
+from adsr_hf.pretrained import PretrainedError, load_config, refuse_pickles
 from adsr_hf.study.arguments import StudyEvaluation
 from adsr_hf.study.cells import Cell
 
@@ -52,11 +50,12 @@ def _check_undefended(evaluation: StudyEvaluation) -> None:
     if evaluation.undefended is None:
         return
     try:
-        AutoConfig.from_pretrained(evaluation.undefended)
-    except (OSError, ValueError) as error:
+        load_config(evaluation.undefended)
+        refuse_pickles(evaluation.undefended)
+    except PretrainedError as error:
         raise ValueError(
-            f"undefended={evaluation.undefended!r} is no checkpoint that can be read "
-            f"({str(error).splitlines()[0]}); name a folder with config.json or a Hub model, or leave it out"
+            f"undefended={evaluation.undefended!r} is no checkpoint that can be read ({error}); name a folder with "
+            "config.json or a Hub model, or leave it out"
         ) from error
 
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Subset
-from transformers import AutoModelForImageClassification
 
-import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
 from adsr_hf.attacks import PixelSpace, ThreatModel
 from adsr_hf.checkpoints import MANIFEST_FILE, checkpoint_folders
 from adsr_hf.data import DataArguments, ImageClassificationDataset, load_image_data
@@ -20,6 +18,7 @@ from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.files import write_json
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.models import load_processor
+from adsr_hf.pretrained import load_classifier
 from adsr_hf.recipes import recipe_from_settings
 from adsr_hf.run import train_recipe
 from benchmarks.paper_table.settings import PGD_STEPS, ROWS, THREAT, Sizes, run_settings
@@ -93,7 +92,7 @@ def measure_row(folder: Path, row: str, what: str, images: ImageClassificationDa
         return
     run, weights = ROWS[row]
     source = folder / run / weights
-    model = AutoModelForImageClassification.from_pretrained(source)
+    model = load_classifier(source)
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if names != images.class_names:
         raise ValueError(f"the network's classes {names} are not the test set's {images.class_names}; name another")

@@ -221,6 +221,6 @@ def test_copies_between_two_data_sets_of_the_hub_are_refused(
         "me/own": DatasetDict({"train": pictures_of(0), "test": pictures_of(1)}),
         "me/more": DatasetDict({"train": pictures_of(1, count=2)}),
     }
-    monkeypatch.setattr(sources, "load_dataset", lambda name, config: splits[name])
+    monkeypatch.setattr(sources, "load_dataset", lambda name, config, **_: splits[name])
     with pytest.raises(ValueError, match=r"extra_dataset='me/more'.* holds 2 copies .*extra\[0\].*test\[0\]"):
         load("me/own", "me/more")

@@ -290,7 +290,7 @@ def test_a_hub_data_set_is_asked_for_by_name_and_configuration(monkeypatch: pyte
 
     monkeypatch.setattr(sources, "load_dataset", answer)
     splits = load("owner/pets", dataset_config="small", validation_split="test", test_split="validation")
-    assert asked == [(("owner/pets", "small"), {})]
+    assert asked == [(("owner/pets", "small"), {"trust_remote_code": False})]
     assert splits.validation is not None
     assert splits.validation["adsr_origin"][0] == "test[0]"
 
