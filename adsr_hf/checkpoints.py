@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -12,12 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_NAME, logging
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from adsr_hf.files import write_json
+from adsr_hf.disk_errors import naming_what_was_written
+from adsr_hf.files import sync_folder, sync_tree, write_json
 from adsr_hf.fine_tuning.lora import raw_state
-
-logger = logging.get_logger(__name__)
 
 MANIFEST_FILE = "manifest.json"
 TEACHER_FILE = "teacher.safetensors"
@@ -25,48 +24,67 @@ STUDENT_FILE = "student.safetensors"
 RUN_FILE = "adsr_run.json"
 PROCESS_FILE = "process_{index}.safetensors"
 
-# Without these Trainer would continue with a fresh optimizer, and say nothing.
-_NEEDED_TO_CONTINUE = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
-_CHECKPOINT_FOLDER = re.compile(r"^checkpoint-(\d+)$")
+SCHEMA_VERSION = 1
+
+_CHECKPOINT_FOLDER = re.compile(r"^checkpoint-(\d{1,18})$", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# Files that continuing a run reads where they are there.
+_READ_ON_RESUMING = re.compile(
+    r"trainer_state\.json|adsr_run\.json|config\.json|adapter_config\.json|(optimizer|scheduler|scaler)\.(pt|bin)"
+    r"|rng_state.*\.pth|(model|pytorch_model|adapter_model|teacher|student|process_).*\.(safetensors|bin|json)"
+)
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used: cut short, damaged, or made by another run."""
 
 
+def begin_checkpoint(checkpoint: Path, settings: dict[str, Any]) -> None:
+    """Make an empty folder for a checkpoint, with the run's settings in it.
+
+    Its files come next, and :func:`seal_checkpoint` last. The settings tell an unfinished checkpoint from one that
+    somebody else wrote.
+    """
+    if checkpoint.exists():
+        # Cut short earlier, or left by a longer run: no file of it may end up in the new manifest.
+        remove_checkpoint(checkpoint)
+    write_json(checkpoint / RUN_FILE, settings)
+
+
+def seal_checkpoint(checkpoint: Path) -> None:
+    """Make a checkpoint count, once all that belongs to it has reached the disk, whatever happens from then on."""
+    sync_tree(checkpoint)
+    write_manifest(checkpoint)
+
+
 def write_manifest(checkpoint: Path) -> None:
-    """Seal a checkpoint with every file's size and sha256. Written last: a folder without one is unfinished."""
+    """Write down every file's size and sha256. Written last: a folder without it is unfinished."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
     entries = {
         path.relative_to(checkpoint).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
         for path in files
     }
-    write_json(checkpoint / MANIFEST_FILE, {"schema_version": 1, "files": entries})
+    write_json(checkpoint / MANIFEST_FILE, {"schema_version": SCHEMA_VERSION, "files": entries})
 
 
 def verify_checkpoint(checkpoint: Path) -> None:
     """Check a checkpoint against its manifest.
 
     Raises:
-        CheckpointError: when it is unfinished, or a file is missing, cut short or changed.
+        CheckpointError: when it is unfinished, a file is missing, cut short or changed, or one that would be read was
+            added.
     """
-    manifest = checkpoint / MANIFEST_FILE
     if not checkpoint.is_dir():
+        raise CheckpointError(f"checkpoint {checkpoint} does not exist")
+    if not (checkpoint / MANIFEST_FILE).is_file():
         raise CheckpointError(
-            f"checkpoint {checkpoint} does not exist; give the path of a folder that training saved, or "
-            "resume_from_checkpoint=True for the newest one in output_dir"
+            f"checkpoint {checkpoint} has no {MANIFEST_FILE}: it was not finished, or not written by adsr_hf"
         )
-    if not manifest.is_file():
-        raise CheckpointError(
-            f"checkpoint {checkpoint} has no {MANIFEST_FILE}: it was not finished, or not written by adsr_hf; "
-            "continue from an earlier one with resume_from_checkpoint=<its path>"
-        )
-    try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        expected = [(name, entry["bytes"], entry["sha256"]) for name, entry in entries.items()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(_damaged(checkpoint, f"{MANIFEST_FILE} cannot be read")) from error
-    for name, expected_size, expected_sha256 in expected:
+    listed = _read_manifest(checkpoint)
+    for path in sorted(checkpoint.iterdir()):
+        if _READ_ON_RESUMING.fullmatch(path.name) and path.name not in listed:
+            raise CheckpointError(_damaged(checkpoint, f"{path.name} is there, but not in {MANIFEST_FILE}"))
+    for name, (expected_size, expected_sha256) in listed.items():
         path = checkpoint / name
         size = path.stat().st_size if path.is_file() else None
         if size != expected_size:
@@ -76,59 +94,49 @@ def verify_checkpoint(checkpoint: Path) -> None:
             raise CheckpointError(_damaged(checkpoint, f"{name} has another sha256 than when it was written"))
 
 
+def _read_manifest(checkpoint: Path) -> dict[str, tuple[int, str]]:
+    """Size in bytes and sha256 of each file, by its path in the checkpoint."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+        version, files = manifest["schema_version"], manifest["files"]
+        listed = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(_damaged(checkpoint, f"{MANIFEST_FILE} cannot be read")) from error
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} has a {MANIFEST_FILE} of schema {version!r}, and this version reads "
+            f"{SCHEMA_VERSION}"
+        )
+    for name, (size, sha256) in listed.items():
+        inside = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+        if not inside or type(size) is not int or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            raise CheckpointError(_damaged(checkpoint, f"{MANIFEST_FILE} has an impossible entry for {name!r}"))
+    return listed
+
+
+def steps_of(name: str) -> int | None:
+    """Optimizer steps of a run at a checkpoint, which its folder's name says; None for another name."""
+    match = _CHECKPOINT_FOLDER.match(name)
+    return int(match[1]) if match else None
+
+
 def checkpoint_folders(output_dir: Path) -> list[Path]:
-    """Folders ``checkpoint-N`` of a run, oldest step first."""
+    """Folders ``checkpoint-N`` of a run, fewest steps first: clocks may be set back."""
     if not output_dir.is_dir():
         return []
-    found = [path for path in output_dir.iterdir() if path.is_dir() and _CHECKPOINT_FOLDER.match(path.name)]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def find_checkpoint(output_dir: Path, requested: str | Path | bool | None) -> Path | None:
-    """The checkpoint to continue from, verified; None where none is wanted.
-
-    Args:
-        output_dir: folder of the run.
-        requested: a checkpoint's path, or True for the newest whole one of the run.
-
-    Raises:
-        CheckpointError: when there is none, it is damaged, or it holds too little to continue from.
-    """
-    if requested is None or requested is False:
-        return None
-    checkpoint = _newest_finished(output_dir) if requested is True else Path(requested)
-    verify_checkpoint(checkpoint)
-    absent = [name for name in _NEEDED_TO_CONTINUE if not (checkpoint / name).is_file()]
-    if absent:
-        raise CheckpointError(
-            f"checkpoint {checkpoint} has no {', '.join(absent)}, so a run cannot be continued from it: it was saved "
-            "with save_only_model=True. Start a new run from its weights with from_pretrained and another output_dir"
-        )
-    return checkpoint
-
-
-def refuse_foreign_run(output_dir: Path) -> None:
-    """Refuse to start a run where another one left checkpoints, which would be overwritten one by one.
-
-    Raises:
-        FileExistsError: naming the newest of them.
-    """
-    found = checkpoint_folders(output_dir)
-    if found:
-        raise FileExistsError(
-            f"output_dir={output_dir} holds another run ({found[-1].name}); continue it with "
-            "resume_from_checkpoint=True, or choose another output_dir"
-        )
-
-
-def unseal_checkpoint(checkpoint: Path) -> None:
-    """Make a checkpoint count as unfinished, before its files go one by one."""
-    (checkpoint / MANIFEST_FILE).unlink(missing_ok=True)
+    found = [path for path in output_dir.iterdir() if path.is_dir() and steps_of(path.name) is not None]
+    return sorted(found, key=lambda path: steps_of(path.name) or 0)
 
 
 def remove_checkpoint(checkpoint: Path) -> None:
-    """Delete a checkpoint; killed half-way, it is an unfinished one."""
-    unseal_checkpoint(checkpoint)
+    """Delete a checkpoint; cut off half-way, it is an unfinished one."""
+    (checkpoint / MANIFEST_FILE).unlink(missing_ok=True)
+    sync_folder(checkpoint)
+    for path in checkpoint.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != RUN_FILE:
+            path.unlink()
     shutil.rmtree(checkpoint)
 
 
@@ -138,7 +146,7 @@ def rotate_checkpoints(run_dir: Path, limit: int | None, keep: set[str]) -> None
     Args:
         run_dir: folder of the checkpoints.
         limit: how many may stay; None for all.
-        keep: names of folders that stay in any case: the newest, and the best.
+        keep: names of folders that stay in any case: the newest, which must be whole, and the best.
     """
     if limit is None or limit <= 0:
         return
@@ -192,8 +200,13 @@ def load_raw_weights(model: nn.Module, path: Path) -> None:
 
 
 def save_tensors(path: Path, state: dict[str, Tensor]) -> None:
-    """Save raw tensors under a module's own names."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
+    """Save raw tensors under a module's own names.
+
+    Raises:
+        WriteError: when the file cannot be written.
+    """
+    with naming_what_was_written(path, way_on="Make room, or choose a folder that can be written"):
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -252,17 +265,6 @@ def check_finite(model: nn.Module, step: int) -> None:
         )
 
 
-def _newest_finished(output_dir: Path) -> Path:
-    for folder in reversed(checkpoint_folders(output_dir)):
-        if (folder / MANIFEST_FILE).is_file():
-            return folder
-        logger.warning(f"{folder} was not finished and is passed over")
-    raise CheckpointError(
-        f"resume_from_checkpoint=True, but output_dir={output_dir} holds no finished checkpoint; leave it out to "
-        "start a new run"
-    )
-
-
 def _copy_state(model: nn.Module, state: dict[str, Tensor], checkpoint: Path) -> None:
     own = {name: tuple(tensor.shape) for name, tensor in raw_state(model).items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -283,7 +285,4 @@ def _sha256(path: Path) -> str:
 
 
 def _damaged(checkpoint: Path, detail: str) -> str:
-    return (
-        f"checkpoint {checkpoint} is damaged: {detail}. Continue from an earlier checkpoint with "
-        "resume_from_checkpoint=<its path>, or start again in another output_dir"
-    )
+    return f"checkpoint {checkpoint} is damaged: {detail}"

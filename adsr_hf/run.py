@@ -10,19 +10,24 @@ import torch
 
 from adsr_hf.calibrating import CalibrationError
 from adsr_hf.card_facts import DataDescription, hub_name
-from adsr_hf.checkpoints import TEACHER_FILE, checkpoint_folders, save_tensors
+from adsr_hf.checkpoints import TEACHER_FILE, save_tensors
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments, ImageData, load_image_data
 from adsr_hf.estimate import guessed_speed
 from adsr_hf.files import write_json
 from adsr_hf.fine_tuning.lora import merged_copy
+from adsr_hf.folder_lock import own_folder
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.models import load_model, load_processor
+from adsr_hf.processes import process_state
+from adsr_hf.run_folder import find_checkpoint, refuse_used_folder
 from adsr_hf.run_log import RunLog, RunProgress
 from adsr_hf.run_summary import closing_lines, first_lines, published, workload_of
 from adsr_hf.trainer import ADSRTrainer
 
 RUN_RECORD = "run.json"
+# What a finished run leaves, beside its checkpoints.
+_RESULTS = (RUN_RECORD, "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,12 @@ def train_recipe(
         report: is told how far the run has come, in the first process.
 
     Raises:
+        CheckpointError: when the run cannot be continued from what is asked for.
         FileExistsError: when ``output_dir`` holds another run and nothing says to continue it.
+        FolderInUseError: when another process trains in ``output_dir``.
         ValueError: for data, a model or settings that do not go together.
     """
-    _refuse_used_folder(config)
+    resume = _checkpoint_to_continue(config)
     if not torch.accelerator.is_available():
         config.dataloader_pin_memory = False
     is_main = config.process_index == 0
@@ -88,7 +95,27 @@ def train_recipe(
     if is_main:
         for line in first_lines(trainer, data, network.note, workload, seconds=workload.seconds(guess)):
             print(line, flush=True)
-    output = trainer.train(_resume(config))
+    with own_folder(Path(config.output_dir), "adsr train", process_state()):
+        if resume is None:
+            # Another one may have been faster, while data and network were loaded.
+            _refuse_used_folder(config)
+        record = _train_and_record(trainer, data, data_arguments, model_arguments, resume)
+    if is_main:
+        for line in closing_lines(trainer, data, record):
+            print(line, flush=True)
+    return Run(trainer, data, record)
+
+
+def _train_and_record(
+    trainer: ADSRTrainer,
+    data: ImageData,
+    data_arguments: DataArguments,
+    model_arguments: ModelArguments,
+    resume: Path | None,
+) -> dict[str, Any]:
+    config = trainer.args
+    is_main = config.process_index == 0
+    output = trainer.train(str(resume) if resume is not None else None)
     calibration = _calibration(trainer, data)
     test_figures = trainer.evaluate(data.test, metric_key_prefix="test") if data.test is not None else {}
     # Not pushed before everything is written: the Hub may be out of reach.
@@ -116,10 +143,7 @@ def train_recipe(
         # After the upload, which it would double: for `adsr evaluate --weights teacher` alone.
         whole = merged_copy(trainer.teacher.model).state_dict()
         save_tensors(Path(config.output_dir) / TEACHER_FILE, whole)
-    if is_main:
-        for line in closing_lines(trainer, data, record):
-            print(line, flush=True)
-    return Run(trainer, data, record)
+    return record
 
 
 def _calibration(trainer: ADSRTrainer, data: ImageData) -> dict[str, Any] | None:
@@ -134,22 +158,18 @@ def _calibration(trainer: ADSRTrainer, data: ImageData) -> dict[str, Any] | None
         return {"refused": str(error)}
 
 
-def _refuse_used_folder(config: ADSRConfig) -> None:
-    folder = Path(config.output_dir)
-    held = [name for name in (RUN_RECORD, "model.safetensors") if (folder / name).exists()]
-    held += [path.name for path in checkpoint_folders(folder)]
-    if held and not _resume(config) and config.process_index == 0:
-        raise FileExistsError(
-            f"output_dir={folder} holds another run ({', '.join(held[:3])}); continue it with "
-            "--resume_from_checkpoint true, or choose another --output_dir"
-        )
-
-
-def _resume(config: ADSRConfig) -> str | bool | None:
-    value = config.resume_from_checkpoint
-    if value is None or str(value).lower() in ("false", "no"):
+def _checkpoint_to_continue(config: ADSRConfig) -> Path | None:
+    """What to continue; None where a run may start."""
+    requested = str(config.resume_from_checkpoint or "no")
+    if requested.lower() in ("false", "no"):
+        _refuse_used_folder(config)
         return None
-    return True if str(value).lower() in ("true", "yes", "last") else value
+    newest = requested.lower() in ("true", "yes", "last")
+    return find_checkpoint(Path(config.output_dir), True if newest else requested, results=_RESULTS)
+
+
+def _refuse_used_folder(config: ADSRConfig) -> None:
+    refuse_used_folder(Path(config.output_dir), results=_RESULTS)
 
 
 def _splits(data: ImageData) -> dict[str, Any]:

@@ -4,20 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerControl
-from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
 from adsr_hf import checkpoints
 from adsr_hf.config import ADSRConfig
-from adsr_hf.files import write_json
-from adsr_hf.fine_tuning.lora import raw_state
+from adsr_hf.folder_lock import own_folder
 from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted
 from adsr_hf.meters import TrainingMeters
 from adsr_hf.method_arguments import MethodArguments
@@ -28,9 +28,10 @@ from adsr_hf.processes import (
     share_batch_statistics,
 )
 from adsr_hf.run_callback import RunCallback
+from adsr_hf.run_folder import find_checkpoint, refuse_used_folder, remove_unfinished
 from adsr_hf.schedules import warmed_up_decay
 from adsr_hf.teacher import EMATeacher
-from adsr_hf.trainer_optimization import FineTuningTrainer
+from adsr_hf.trainer_saving import SavingTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -38,7 +39,7 @@ logger = logging.get_logger(__name__)
 _FREE_SETTINGS = {"eval_attack_steps", "eval_attack_restarts", "evaluate_weights"}
 
 
-class ResumableTrainer(FineTuningTrainer):
+class ResumableTrainer(SavingTrainer):
     """Trainer with a teacher, whose checkpoints are whole or refused and restore a run bit by bit.
 
     It corrects what Trainer leaves open: weights reload under the names they were saved with, a folder counts as a
@@ -77,26 +78,39 @@ class ResumableTrainer(FineTuningTrainer):
         """Train, or continue a run; see ``transformers.Trainer.train``.
 
         Args:
-            resume_from_checkpoint: a checkpoint's path, or True for the newest whole one in ``output_dir``.
+            resume_from_checkpoint: a checkpoint's path, or True for the newest whole one in ``output_dir``; newer ones
+                that are damaged or unfinished are passed over with a warning.
 
         Raises:
-            CheckpointError: when the checkpoint is damaged or belongs to a run with other settings.
-            FileExistsError: when ``output_dir`` holds another run and ``resume_from_checkpoint`` is not given.
+            CheckpointError: when there is no whole checkpoint, the named one is damaged, or it belongs to a run
+                with other settings.
+            FileExistsError: when ``output_dir`` holds another run than the one that is continued.
+            FolderInUseError: when another process trains in ``output_dir``.
+            WriteError: when a checkpoint cannot be written, as on a full disk.
             FloatingPointError: when the loss or the weights become NaN or infinite.
             TrainingInterrupted: after Ctrl-C, once the step is finished and saved.
         """
         output_dir = Path(self.args.output_dir)
-        self._resume_checkpoint = checkpoints.find_checkpoint(output_dir, resume_from_checkpoint)
-        if self._resume_checkpoint is None and not self._owns_output_dir:
-            checkpoints.refuse_foreign_run(output_dir)
+        with own_folder(output_dir, "training", PartialState()):
+            self._resume_checkpoint = find_checkpoint(output_dir, resume_from_checkpoint)
+            self._take_over(output_dir)
+            forget_evaluation(self)
+            resume = str(self._resume_checkpoint) if self._resume_checkpoint else None
+            try:
+                with InterruptRequest() as self._interrupt:
+                    return super().train(resume, trial, ignore_keys_for_eval)
+            finally:
+                self.is_in_train = False
+
+    def _take_over(self, output_dir: Path) -> None:
+        """Make sure that no other run's checkpoints are overwritten, and that none are left which are unfinished."""
+        resume = self._resume_checkpoint
+        continues_here = resume is not None and resume.resolve().parent == output_dir.resolve()
+        if not continues_here and not self._owns_output_dir:
+            refuse_used_folder(output_dir)
+            if self.args.should_save:
+                remove_unfinished(output_dir)
         self._owns_output_dir = True
-        forget_evaluation(self)
-        resume = str(self._resume_checkpoint) if self._resume_checkpoint else None
-        try:
-            with InterruptRequest() as self._interrupt:
-                return super().train(resume, trial, ignore_keys_for_eval)
-        finally:
-            self.is_in_train = False
 
     def begin_run(self) -> None:
         """Set up the method, and restore what the checkpoint holds beside the student."""
@@ -104,6 +118,7 @@ class ResumableTrainer(FineTuningTrainer):
         self.set_up_method()
         if self._resume_checkpoint is not None:
             checkpoints.check_same_run(self._resume_checkpoint, self.run_settings())
+            self.find_best_checkpoint(self._resume_checkpoint)
             if self.teacher is not None:
                 state = checkpoints.load_tensors(self._resume_checkpoint / checkpoints.TEACHER_FILE)
                 self.teacher.load_state_dict(state)
@@ -142,12 +157,6 @@ class ResumableTrainer(FineTuningTrainer):
             "total_steps": self.state.max_steps,
         }
 
-    def published_model(self) -> nn.Module:
-        """The weights that are saved and pushed: the student, or the teacher with ``publish='teacher'``."""
-        if self.args.publish == "teacher" and self.teacher is not None:
-            return self.teacher.model
-        return self.model
-
     def _run_epoch(self, model: nn.Module, epoch: int, train_dataloader: DataLoader, **kwargs: Any) -> None:
         if self.state.global_step >= self.state.max_steps:
             # A finished run, continued: Trainer would take one step more where max_steps ends inside an epoch.
@@ -160,61 +169,7 @@ class ResumableTrainer(FineTuningTrainer):
             dataset.set_epoch(epoch)
         super()._run_epoch(model=model, epoch=epoch, train_dataloader=train_dataloader, **kwargs)
 
-    # ---- saving --------------------------------------------------------------------------------------------------
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        checkpoints.check_finite(self.model, self.state.global_step)
-        run_dir = Path(self._get_output_dir(trial=trial))
-        checkpoint = run_dir / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save and checkpoint.exists():
-            # Cut short earlier, or left by a longer run: no file of it may end up in the new manifest.
-            checkpoints.remove_checkpoint(checkpoint)
-        self.accelerator.wait_for_everyone()
-        with self._postponed(save_total_limit=None, push_to_hub=False):
-            super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            # Older checkpoints go, and the new one is pushed, only once it is sealed.
-            torch.save(self.args, checkpoint / TRAINING_ARGS_NAME)
-            write_json(checkpoint / checkpoints.RUN_FILE, self.run_settings())
-            checkpoints.write_manifest(checkpoint)
-            keep = {checkpoint.name, Path(self.state.best_model_checkpoint or checkpoint).name}
-            checkpoints.rotate_checkpoints(run_dir, self.args.save_total_limit, keep)
-        # The others may want to load it, or end the run, as soon as they go on.
-        self.accelerator.wait_for_everyone()
-        self._saved_checkpoint = checkpoint
-        if self.args.push_to_hub:
-            self._push_from_checkpoint(str(checkpoint))
-
-    @contextmanager
-    def _postponed(self, **settings: Any) -> Iterator[None]:
-        """Set fields of the arguments for a while."""
-        kept = {name: getattr(self.args, name) for name in settings}
-        try:
-            for name, value in settings.items():
-                setattr(self.args, name, value)
-            yield
-        finally:
-            for name, value in kept.items():
-                setattr(self.args, name, value)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        checkpoints.check_finite(self.model, self.state.global_step)
-        if state_dict is None and self.args.publish == "teacher" and self.teacher is not None:
-            own = self.model.state_dict()
-            state_dict = {name: value.to(own[name].dtype) for name, value in self.teacher.model.state_dict().items()}
-        super()._save(output_dir, state_dict)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save and self.teacher is not None:
-            checkpoints.save_tensors(Path(output_dir) / checkpoints.TEACHER_FILE, self.teacher.state_dict())
-            if self.args.publish == "teacher":
-                checkpoints.save_tensors(Path(output_dir) / checkpoints.STUDENT_FILE, raw_state(self.model))
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        checkpoints.save_tensors(self._process_file(output_dir), self.process_state())
+    # ---- what each process alone knows ---------------------------------------------------------------------------
 
     def process_state(self) -> dict[str, Tensor]:
         """What is in no other file: this process's random starts, and what it has gathered since the last log line."""
@@ -225,33 +180,18 @@ class ResumableTrainer(FineTuningTrainer):
         }
         return own | self.meters.state_dict()
 
-    def _process_file(self, folder: str | Path) -> Path:
-        return Path(folder) / checkpoints.PROCESS_FILE.format(index=self.args.process_index)
-
     # ---- loading -------------------------------------------------------------------------------------------------
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         self._load_student(Path(resume_from_checkpoint))
 
-    def _load_best_model(self) -> None:
-        best = Path(self.state.best_model_checkpoint)
-        logger.info(f"Loading best model from {best} (score: {self.state.best_metric}).")
-        checkpoints.verify_checkpoint(best)
-        self._load_student(best)
-        if self.teacher is not None:
-            self.teacher.load_state_dict(checkpoints.load_tensors(best / checkpoints.TEACHER_FILE))
-        if self.args.should_save and self.args.save_total_limit == 1:
-            # Trainer now deletes all others.
-            for folder in checkpoints.checkpoint_folders(best.parent):
-                if folder.name != best.name:
-                    checkpoints.unseal_checkpoint(folder)
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _checkpoint_errors(checkpoint, "optimizer.pt or scheduler.pt"):
+            super()._load_optimizer_and_scheduler(checkpoint)
 
-    def _load_student(self, checkpoint: Path) -> None:
-        raw = checkpoint / checkpoints.STUDENT_FILE
-        if raw.is_file():
-            checkpoints.load_raw_weights(self.model, raw)
-        else:
-            checkpoints.load_weights(self.model, checkpoint)
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _checkpoint_errors(checkpoint, "rng_state"):
+            super()._load_rng_state(checkpoint)
 
     def _restore_process(self, checkpoint: Path) -> None:
         before, now = checkpoints.number_of_processes(checkpoint), self.args.world_size
@@ -296,3 +236,21 @@ class ResumableTrainer(FineTuningTrainer):
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         self._finish_current_push()
         raise TrainingInterrupted(str(self._saved_checkpoint), resumable=not self.args.save_only_model)
+
+
+@contextmanager
+def _checkpoint_errors(checkpoint: str | None, what: str) -> Iterator[None]:
+    """Say of which checkpoint Trainer could not read a file: one made by hand, or by another network or optimizer."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
+        if checkpoint is None:
+            raise
+        # torch would advise to load it without its safeguards.
+        why = "it holds more than numbers" if isinstance(error, UnpicklingError) else str(error).splitlines()[0]
+        raise checkpoints.CheckpointError(
+            f"checkpoint {checkpoint} cannot be continued: {what} does not fit this run: {why}. Start a new run from "
+            "its weights with from_pretrained, in another output_dir"
+        ) from error

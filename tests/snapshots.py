@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from adsr_hf import ADSRTrainer
+from adsr_hf.folder_lock import LOCK_FILE
 
 # Clocks, and the summary of one call of train(), which covers other steps after a resume.
 _TIMINGS = ("runtime", "per_second", "preparation_time")
@@ -80,8 +81,8 @@ def digest_of(state: dict[str, torch.Tensor]) -> str:
 
 
 def tree_of(folder: Path) -> dict[str, str]:
-    """Every file below a folder with its sha256."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Every file below a folder with its sha256, but for the lock, which stays behind and says nothing."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_FILE)
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

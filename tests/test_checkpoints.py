@@ -2,6 +2,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from adsr_hf.checkpoints import (
     CheckpointError,
     check_same_run,
     checkpoint_folders,
-    find_checkpoint,
     number_of_processes,
     rotate_checkpoints,
     save_tensors,
@@ -21,6 +21,7 @@ from adsr_hf.checkpoints import (
 )
 from adsr_hf.files import write_json
 
+SHA256 = "0" * 64
 FILES = {"model.safetensors": bytes(range(256)) * 20, "a/b.json": b'{"step": 3}', "empty": b""}
 
 
@@ -94,11 +95,91 @@ def test_a_missing_manifest_means_unfinished(checkpoint: Path) -> None:
         verify_checkpoint(checkpoint)
 
 
-@pytest.mark.parametrize("content", ["", '{"files": ', "{}", "[]", '{"files": {"empty": {}}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        '{"files": ',
+        "{}",
+        "[]",
+        '{"files": {"empty": {}}}',
+        '{"schema_version": 1, "files": {"empty": {}}}',
+        '{"schema_version": 1, "files": [["empty"]]}',
+        "[" * 100_000,
+    ],
+)
 def test_an_unreadable_manifest_is_an_error(checkpoint: Path, content: str) -> None:
     (checkpoint / "manifest.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"is damaged: manifest\.json cannot be read"):
         verify_checkpoint(checkpoint)
+
+
+def _rewrite_manifest(checkpoint: Path, **changed: Any) -> None:
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest | changed))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"../outside": {"bytes": 6, "sha256": SHA256}},
+        {"a/../../outside": {"bytes": 6, "sha256": SHA256}},
+        {"/etc/hostname": {"bytes": 6, "sha256": SHA256}},
+        {"empty": {"bytes": "0", "sha256": SHA256}},
+        {"empty": {"bytes": False, "sha256": SHA256}},
+        {"empty": {"bytes": None, "sha256": None}},
+        {"absent": {"bytes": None, "sha256": None}},
+        {"empty": {"bytes": 0, "sha256": SHA256[1:]}},
+        {"empty": {"bytes": 0, "sha256": [SHA256]}},
+    ],
+)
+def test_an_impossible_entry_is_refused(checkpoint: Path, entries: dict[str, Any]) -> None:
+    (checkpoint.parent / "outside").write_bytes(b"secret")
+    _rewrite_manifest(checkpoint, files=entries)
+    with pytest.raises(CheckpointError, match=r"is damaged: manifest\.json has an impossible entry for"):
+        verify_checkpoint(checkpoint)
+
+
+def test_a_manifest_of_another_schema_is_refused(checkpoint: Path) -> None:
+    _rewrite_manifest(checkpoint, schema_version=2)
+    with pytest.raises(CheckpointError, match=r"manifest\.json of schema 2, and this version reads 1"):
+        verify_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "optimizer.bin", "rng_state_1.pth", "adapter_config.json", "process_7.safetensors"]
+)
+def test_a_file_that_would_be_read_cannot_be_added(checkpoint: Path, name: str) -> None:
+    (checkpoint / name).write_bytes(b"planted")
+    with pytest.raises(CheckpointError, match=f"is damaged: {name} is there, but not in manifest"):
+        verify_checkpoint(checkpoint)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["..", "empty"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.text(max_size=5)
+            | st.sampled_from(["schema_version", "files", "bytes", "sha256", "../x", "empty", "\0"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=st.dictionaries(st.text(max_size=5) | st.sampled_from(["..", "a/b.json", "\0"]), JSON, min_size=1) | JSON)
+def test_no_manifest_at_all_can_do_more_than_be_refused(sealed: Path, files: Any) -> None:
+    whole = (sealed / "manifest.json").read_bytes()
+    (sealed / "manifest.json").write_text(json.dumps({"schema_version": 1, "files": files}))
+    try:
+        with pytest.raises(CheckpointError):
+            verify_checkpoint(sealed)
+    finally:
+        (sealed / "manifest.json").write_bytes(whole)
 
 
 def test_a_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
@@ -119,40 +200,12 @@ def test_json_is_the_old_or_the_new_one(tmp_path: Path) -> None:
 # ---- which checkpoint -----------------------------------------------------------------------------------------------
 
 
-def _finished(folder: Path, *, without: str = "") -> Path:
-    folder.mkdir(parents=True)
-    for name in {"trainer_state.json", "optimizer.pt", "scheduler.pt"} - {without}:
-        (folder / name).write_text(name)
-    write_manifest(folder)
-    return folder
-
-
 def test_folders_are_sorted_by_step(tmp_path: Path) -> None:
     for name in ("checkpoint-10", "checkpoint-9", "checkpoint-100", "checkpoint-x", "checkpoint-1-old", "runs"):
         (tmp_path / name).mkdir()
     (tmp_path / "checkpoint-5").write_text("a file")
     assert [path.name for path in checkpoint_folders(tmp_path)] == ["checkpoint-9", "checkpoint-10", "checkpoint-100"]
     assert checkpoint_folders(tmp_path / "absent") == []
-
-
-def test_true_finds_the_newest_finished_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for step in (9, 10):
-        _finished(tmp_path / f"checkpoint-{step}")
-    (tmp_path / "checkpoint-11").mkdir()
-    with caplog.at_level("WARNING", logger="adsr_hf.checkpoints"):
-        assert find_checkpoint(tmp_path, True) == tmp_path / "checkpoint-10"
-    assert "checkpoint-11 was not finished and is passed over" in caplog.text
-    assert find_checkpoint(tmp_path, str(tmp_path / "checkpoint-9")) == tmp_path / "checkpoint-9"
-    assert find_checkpoint(tmp_path, None) is None
-    assert find_checkpoint(tmp_path, False) is None
-
-
-def test_a_damaged_newest_one_is_not_passed_over(tmp_path: Path) -> None:
-    for step in (9, 10):
-        _finished(tmp_path / f"checkpoint-{step}")
-    (tmp_path / "checkpoint-10" / "optimizer.pt").write_text("other")
-    with pytest.raises(CheckpointError, match=r"checkpoint-10 is damaged: optimizer\.pt"):
-        find_checkpoint(tmp_path, True)
 
 
 @settings(max_examples=50, deadline=None)
@@ -186,14 +239,6 @@ def test_rotation_keeps_the_newest_finished_ones(
         others = left - {new, best}
         assert step in unfinished or not others & unfinished
         assert not [other for other in others if other < step and (other in unfinished) == (step in unfinished)]
-
-
-@pytest.mark.parametrize("name", ["trainer_state.json", "optimizer.pt", "scheduler.pt"])
-def test_a_checkpoint_without_state_cannot_be_continued(tmp_path: Path, name: str) -> None:
-    folder = _finished(tmp_path / "checkpoint-2", without=name)
-    for requested in (True, folder):
-        with pytest.raises(CheckpointError, match=f"checkpoint-2 has no {name}"):
-            find_checkpoint(tmp_path, requested)
 
 
 def test_the_number_of_processes_is_read_from_the_files(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForImageClassification
 
+from adsr_hf.folder_lock import LOCK_FILE
 from tests.hub_server import Hub
 from tests.tiny import TinyImages
 
@@ -124,7 +125,7 @@ class TestRoundTrip:
         for _, files in pushed.hub.repositories[f"tester/{name}"].commits:
             assert set(files) == PUBLISHED
         left = {path.name for path in (pushed.folder / name).iterdir()}
-        assert left == PUBLISHED | {"run.json", "private.txt", "checkpoint-2", "checkpoint-4"}
+        assert left == PUBLISHED | {LOCK_FILE, "run.json", "private.txt", "checkpoint-2", "checkpoint-4"}
 
     def test_the_card_states_threat_and_sample_sizes(self, pushed: Pushed, name: str) -> None:
         card = card_of(pushed, name)
@@ -215,7 +216,7 @@ class TestFailures:
         message = pushed.result["refused"][where]
         assert "hf auth login" in message
         assert "Nothing is lost" in message
-        assert {path.name for path in (pushed.folder / "refused").iterdir()} == PUBLISHED
+        assert {path.name for path in (pushed.folder / "refused").iterdir()} == PUBLISHED | {LOCK_FILE}
         assert "tester/refused" not in pushed.hub.repositories
 
     def test_training_outlives_the_hub(self, pushed: Pushed) -> None:

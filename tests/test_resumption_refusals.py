@@ -1,5 +1,6 @@
 """What a run is not continued from, and what is left untouched then."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def test_an_unfinished_folder_is_passed_over_and_written_anew(tmp_path: Path, ca
     with pytest.raises(CheckpointError, match=r"checkpoint-6 has no manifest\.json: it was not finished"):
         case.trainer(tmp_path / "cut").train(resume_from_checkpoint=str(unfinished))
     continued = case.trainer(tmp_path / "cut")
-    caplog.set_level("WARNING", logger="adsr_hf.checkpoints")
+    caplog.set_level("WARNING", logger="adsr_hf.run_folder")
     continued.train(resume_from_checkpoint=True)
     assert "checkpoint-6 was not finished and is passed over" in caplog.text
     assert_identical(snapshot(continued), snapshot(whole))
@@ -124,7 +125,59 @@ def test_an_unfinished_folder_is_passed_over_and_written_anew(tmp_path: Path, ca
     assert not (unfinished / "model-00001-of-00002.safetensors").exists()
 
 
-def test_a_damaged_checkpoint_is_refused_and_left_alone(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A finished run with checkpoint-5 and checkpoint-9, and what it ended with."""
+    folder = tmp_path_factory.mktemp("two")
+    trainer = Case(save_total_limit=2, publish="teacher").trainer(folder)
+    trainer.train()
+    return folder, snapshot(trainer)
+
+
+FILES = [
+    "manifest.json",
+    "adsr_run.json",
+    "config.json",
+    "model.safetensors",
+    "optimizer.pt",
+    "preprocessor_config.json",
+    "process_0.safetensors",
+    "rng_state.pth",
+    "scheduler.pt",
+    "student.safetensors",
+    "teacher.safetensors",
+    "trainer_state.json",
+    "training_args.bin",
+]
+
+
+def test_the_list_of_files_is_complete(two_checkpoints: tuple[Path, Any]) -> None:
+    assert {path.name for path in (two_checkpoints[0] / "checkpoint-9").iterdir()} == set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_goes_on_from_the_newest_whole_checkpoint(
+    tmp_path: Path, two_checkpoints: tuple[Path, dict[str, Any]], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Path(shutil.copytree(two_checkpoints[0], tmp_path / "run"))
+    path = run / "checkpoint-9" / name
+    path.write_bytes(path.read_bytes()[:-3])
+    case = Case(save_total_limit=2, publish="teacher")
+    with pytest.raises(CheckpointError, match=f"resume_from_checkpoint={run / 'checkpoint-5'}$"):
+        case.trainer(run).train(resume_from_checkpoint=str(run / "checkpoint-9"))
+    assert path.stat().st_size == (two_checkpoints[0] / "checkpoint-9" / name).stat().st_size - 3
+    continued = case.trainer(run, seed=99)
+    caplog.set_level("WARNING", logger="adsr_hf.run_folder")
+    continued.train(resume_from_checkpoint=True)
+    assert f"checkpoint-9 is damaged: {name} " in caplog.text
+    assert f"continues from {run / 'checkpoint-5'}" in caplog.text
+    assert_identical(snapshot(continued), two_checkpoints[1])
+    # The damaged one was written anew.
+    for folder in checkpoint_folders(run):
+        verify_checkpoint(folder)
+
+
+def test_a_damaged_only_checkpoint_is_refused_and_left_alone(tmp_path: Path) -> None:
     case = Case(max_steps=5, eval_strategy="no")
     case.trainer(tmp_path).train()
     weights = tmp_path / "checkpoint-5" / "model.safetensors"
@@ -132,7 +185,38 @@ def test_a_damaged_checkpoint_is_refused_and_left_alone(tmp_path: Path) -> None:
     before = tree_of(tmp_path)
     for requested in (True, str(weights.parent)):
         with pytest.raises(
-            CheckpointError, match=r"checkpoint-5 is damaged: model\.safetensors has \d+ bytes instead"
+            CheckpointError, match=r"checkpoint-5 is damaged: model\.safetensors has \d+ bytes instead.*output_dir$"
         ):
             case.trainer(tmp_path).train(resume_from_checkpoint=requested)
+    with pytest.raises(FileExistsError, match=r"checkpoint-5 is damaged.*Choose another output_dir$"):
+        case.trainer(tmp_path).train()
     assert tree_of(tmp_path) == before
+
+
+def test_a_run_that_was_killed_in_its_first_checkpoint_starts_again(tmp_path: Path, caplog: Any) -> None:
+    case = Case(max_steps=5, eval_strategy="no")
+    whole = case.trainer(tmp_path / "whole")
+    whole.train()
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path / "whole", killed)
+    (killed / "checkpoint-5").rename(killed / "checkpoint-3")
+    (killed / "checkpoint-3" / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match="leave resume_from_checkpoint out to start anew"):
+        case.trainer(killed).train(resume_from_checkpoint=True)
+    again = case.trainer(killed)
+    caplog.set_level("WARNING", logger="adsr_hf.run_folder")
+    again.train()
+    assert "checkpoint-3 was not finished; it is removed" in caplog.text
+    assert_identical(snapshot(again), snapshot(whole))
+    assert [folder.name for folder in checkpoint_folders(killed)] == ["checkpoint-5"]
+
+
+def test_a_run_is_not_continued_into_the_folder_of_another(finished: Path, tmp_path: Path) -> None:
+    _two_epochs(tmp_path, seed=3).train()
+    before = tree_of(tmp_path)
+    with pytest.raises(FileExistsError, match=r"holds another run \(checkpoint-8\)"):
+        _two_epochs(tmp_path).train(resume_from_checkpoint=str(finished / "checkpoint-4"))
+    assert tree_of(tmp_path) == before
+    elsewhere = _two_epochs(tmp_path / "elsewhere")
+    elsewhere.train(resume_from_checkpoint=str(finished / "checkpoint-4"))
+    assert [folder.name for folder in checkpoint_folders(tmp_path / "elsewhere")] == ["checkpoint-8"]

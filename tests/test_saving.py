@@ -1,6 +1,5 @@
 """What is saved, when, and what comes back at the end."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from transformers import TrainerCallback
 
 from adsr_hf import ADSRTrainer
-from adsr_hf.checkpoints import checkpoint_folders, verify_checkpoint
+from adsr_hf.checkpoints import CheckpointError, checkpoint_folders, verify_checkpoint
 from tests.snapshots import assert_identical, snapshot, tree_of
 from tests.tiny import tiny_trainer, tiny_vit
 
@@ -178,21 +177,97 @@ def test_only_sealed_checkpoints_are_pushed(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "checkpoint-3" / "training_args.bin", weights_only=False).push_to_hub
 
 
-def test_older_checkpoints_go_only_once_the_new_one_is_sealed(tmp_path: Path, monkeypatch: Any) -> None:
-    trainer = tiny_trainer(tmp_path, save_strategy="steps", save_steps=1, save_total_limit=1)
-    replace = os.replace
+# ---- the best one ---------------------------------------------------------------------------------------------------
 
-    def full_disk(source: Any, target: Any) -> None:
-        if str(target).endswith("checkpoint-2/manifest.json"):
-            raise OSError("No space left on device")
-        replace(source, target)
+BEST: dict[str, Any] = {
+    "max_steps": 6,
+    "eval_strategy": "steps",
+    "eval_steps": 2,
+    "save_strategy": "steps",
+    "save_steps": 2,
+    "metric_for_best_model": "scripted",
+    "load_best_model_at_end": True,
+}
 
-    monkeypatch.setattr("os.replace", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+
+class Truncate(TrainerCallback):
+    """Damages a file of the run's folder once a step is done."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path, self.step = path, step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.step:
+            self.path.write_bytes(self.path.read_bytes()[:-3])
+
+
+def test_a_damaged_best_checkpoint_is_an_error_and_not_the_last_weights(tmp_path: Path) -> None:
+    damage = Truncate(tmp_path / "checkpoint-4" / "model.safetensors", step=6)
+    trainer = tiny_trainer(tmp_path, compute_metrics=Scripted(), callbacks=[damage], save_total_limit=1, **BEST)
+    with pytest.raises(CheckpointError) as error:
         trainer.train()
-    verify_checkpoint(tmp_path / "checkpoint-1")
-    monkeypatch.undo()
-    continued = tiny_trainer(tmp_path, save_strategy="steps", save_steps=1, save_total_limit=1)
-    continued.train(resume_from_checkpoint=True)
-    assert [folder.name for folder in checkpoint_folders(tmp_path)] == ["checkpoint-3"]
-    verify_checkpoint(tmp_path / "checkpoint-3")
+    for part in (
+        "best checkpoint (eval_scripted 0.9)" if "eval_" in str(error.value) else "best checkpoint (scripted 0.9)",
+        "checkpoint-4 is damaged: model.safetensors",
+        "Nothing was published",
+        f"resume_from_checkpoint={tmp_path / 'checkpoint-6'} and load_best_model_at_end=False",
+    ):
+        assert part in str(error.value)
+    # What the message says works.
+    last = tiny_trainer(tmp_path, model=tiny_vit(seed=9), **(BEST | {"load_best_model_at_end": False}))
+    last.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+    assert_identical(dict(last.model.state_dict()), dict(trainer.model.state_dict()))
+
+
+def test_a_best_checkpoint_that_is_damaged_is_noticed_before_the_run_goes_on(tmp_path: Path) -> None:
+    whole = tiny_trainer(tmp_path, compute_metrics=Scripted(), **BEST)
+    whole.train()
+    optimizer = tmp_path / "checkpoint-4" / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:-3])
+    again = tiny_trainer(tmp_path, model=tiny_vit(seed=9), compute_metrics=Scripted(), **BEST)
+    with pytest.raises(CheckpointError, match=r"checkpoint-4 is damaged.*train it again from checkpoint-2") as error:
+        again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 6
+    # The other way of the message: its evaluations are those of steps 4 and 6.
+    scripted = Scripted()
+    next(scripted.values)
+    redone = tiny_trainer(tmp_path, model=tiny_vit(seed=9), compute_metrics=scripted, **BEST)
+    redone.train(resume_from_checkpoint=str(error.value).rpartition("resume_from_checkpoint=")[2])
+    assert_identical(dict(redone.model.state_dict()), dict(whole.model.state_dict()))
+
+
+def test_the_best_checkpoint_is_found_where_the_run_was_moved_to(tmp_path: Path) -> None:
+    whole = tiny_trainer(tmp_path / "run", compute_metrics=Scripted(), **BEST)
+    whole.train()
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    again = tiny_trainer(moved, model=tiny_vit(seed=9), compute_metrics=Scripted(), **BEST)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.best_model_checkpoint == str(moved / "checkpoint-4")
+    assert_identical(dict(again.model.state_dict()), dict(whole.model.state_dict()))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"eval_delay": 9, "save_steps": 2}, "nothing was evaluated: the last weights are kept"),
+        ({"save_steps": 6}, "the best evaluation was at step 4, where nothing was saved: the last weights are kept"),
+    ],
+)
+def test_last_weights_are_never_taken_for_the_best_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, config: dict[str, Any], words: str
+) -> None:
+    trainer = tiny_trainer(tmp_path, compute_metrics=Scripted(), **(BEST | config))
+    with caplog.at_level("WARNING", logger="adsr_hf.trainer_saving"):
+        trainer.train()
+    assert words in caplog.text
+
+
+def test_the_others_stay_where_the_best_one_is_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With a limit of one Trainer deletes all others at the end, whether or not the best one is loaded."""
+    damage = Truncate(tmp_path / "checkpoint-4" / "model.safetensors", step=6)
+    config = BEST | {"load_best_model_at_end": False, "save_total_limit": 1}
+    with caplog.at_level("WARNING", logger="adsr_hf.trainer_saving"):
+        tiny_trainer(tmp_path, compute_metrics=Scripted(), callbacks=[damage], **config).train()
+    assert [folder.name for folder in checkpoint_folders(tmp_path)] == ["checkpoint-4", "checkpoint-6"]
+    assert "checkpoint-4 is damaged" in caplog.text
+    verify_checkpoint(tmp_path / "checkpoint-6")
