@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from adsr_hf.calibration_arguments import CalibrationArguments
 from adsr_hf.cli.help_text import describe_fields
 from adsr_hf.cli.main import OK
 from adsr_hf.data.arguments import DataArguments
@@ -13,6 +14,7 @@ from adsr_hf.model_arguments import ModelArguments
 _SECTIONS = {
     "method": MethodArguments,
     "fine-tuning": FineTuningArguments,
+    "calibration": CalibrationArguments,
     "data": DataArguments,
     "model": ModelArguments,
 }
@@ -48,7 +50,8 @@ def _help() -> str:
         "",
         "A recipe maps field names to values; flags of the same names win over it. Beside the fields below, every",
         "field of transformers.TrainingArguments is one (output_dir, learning_rate, num_train_epochs, seed,",
-        "resume_from_checkpoint, push_to_hub, ...): `adsr train --help-all` lists them.",
+        "load_best_model_at_end, metric_for_best_model, resume_from_checkpoint, push_to_hub, ...):",
+        "`adsr train --help-all` lists them.",
         "Several processes: accelerate launch -m adsr_hf train RECIPE.yaml",
     ]
     return "\n".join(lines + describe_fields(_SECTIONS))

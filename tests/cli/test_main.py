@@ -1,14 +1,22 @@
 """The command line as a user meets it: help without waiting, errors with a status, a run from recipe to figures."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from transformers import TrainingArguments
 
+from adsr_hf import ADSRConfig
 from adsr_hf.cli.main import main
+from adsr_hf.data.arguments import DataArguments
+from adsr_hf.evaluation.arguments import EvaluateArguments
+from adsr_hf.model_arguments import ModelArguments
+from adsr_hf.study.arguments import StudyEvaluation
 
 ROOT = Path(__file__).parents[2]
 DIGITS = str(ROOT / "recipes" / "digits" / "vit_adsr.yaml")
@@ -31,11 +39,30 @@ def test_import_of_the_package_is_lazy() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 
-def test_train_help_names_every_own_field(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--help"]) == 0
-    text = capsys.readouterr().out
-    for name in ("epsilon", "teacher_decay", "validation_fraction", "model_type", "publish"):
-        assert f"\n  {name} (default: " in text
+def names(*kinds: type) -> set[str]:
+    return {field.name for kind in kinds for field in fields(kind)}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("train", names(ADSRConfig, DataArguments, ModelArguments) - names(TrainingArguments)),
+        ("evaluate", names(EvaluateArguments, DataArguments)),
+        ("study", names(StudyEvaluation)),
+    ],
+)
+def test_help_names_every_setting_once_and_no_other(
+    command: str, expected: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    found = re.findall(r"^  (\w+) \(default: ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert sorted(found) == sorted(expected)
+
+
+def test_help_all_names_every_setting_that_a_recipe_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help-all"]) == 0
+    found = set(re.findall(r"--(\w+)", capsys.readouterr().out))
+    assert names(ADSRConfig, DataArguments, ModelArguments) <= found
 
 
 def test_python_dash_m_is_the_command() -> None:
