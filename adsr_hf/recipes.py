@@ -11,7 +11,7 @@ from adsr_hf.data import DataArguments
 from adsr_hf.errors import UsageError
 from adsr_hf.flags import flag_parser, given_flags, parse_flags
 from adsr_hf.model_arguments import ModelArguments
-from adsr_hf.selection import DIRECTION, FIGURE, Layer, merged_layers
+from adsr_hf.selection import DIRECTION, FIGURE, Layer, merged_layers, refuse_unknown_figure
 
 _KINDS = (ADSRConfig, DataArguments, ModelArguments)
 
@@ -49,14 +49,19 @@ def load_recipe(path: Path | None, flags: list[str]) -> Recipe:
     layers = [Layer(str(path), settings), Layer("the command line", given_flags(_KINDS, flags))]
     merged, notes = merged_layers(layers)
     settings |= {name: merged[name] for name in (FIGURE, DIRECTION) if name in settings}
-    config, data, model = parse_flags(_KINDS, settings, flags, where=str(path))
-    return Recipe(config, data, model, tuple(notes))
+    return _recipe(settings, flags, notes, where=str(path))
 
 
 def recipe_from_settings(settings: dict[str, Any]) -> Recipe:
     """A recipe from field names and values, converted and checked as if they were read from a file."""
-    config, data, model = parse_flags(_KINDS, settings, [], where="the settings")
-    return Recipe(config, data, model)
+    return _recipe(settings, [], [], where="the settings")
+
+
+def _recipe(settings: dict[str, Any], flags: list[str], notes: list[str], *, where: str) -> Recipe:
+    config, data, model = parse_flags(_KINDS, settings, flags, where=where)
+    if config.metric_for_best_model is not None:
+        refuse_unknown_figure(config.metric_for_best_model)
+    return Recipe(config, data, model, tuple(notes))
 
 
 def full_help() -> str:

@@ -126,7 +126,7 @@ def training_words(logs: Mapping[str, float]) -> str:
     if logs.get("zero_gradient_share", 0) >= _DEAD_GRADIENTS:
         parts.append(f"zero gradients {_percent(logs['zero_gradient_share'])}")
     if "images_per_second" in logs:
-        parts.append(f"{logs['images_per_second']:.3g} images/s")
+        parts.append(f"{logs['images_per_second']:.0f} images/s")
     return ", ".join(parts)
 
 

@@ -80,6 +80,19 @@ def check_figure(figure: str, arguments: MethodArguments) -> None:
         )
 
 
+def refuse_unknown_figure(figure: str) -> None:
+    """Refuse a name that no evaluation of ``adsr train`` holds; one of a Trainer's own metrics may have any name.
+
+    Raises:
+        UsageError: before a run would end at its first evaluation.
+    """
+    if figure.removeprefix("eval_") not in _OWN_FIGURES:
+        raise UsageError(
+            f"{FIGURE}={figure!r} is not a figure of adsr train's evaluations; choose one of {', '.join(_KINDS)}, or "
+            "one of these with robust_, teacher_ or teacher_robust_ before it"
+        )
+
+
 def figure_of(figure: str, metrics: Mapping[str, float]) -> float:
     """One figure of an evaluation, found as Trainer finds ``metric_for_best_model``.
 

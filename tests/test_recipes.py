@@ -82,6 +82,7 @@ def test_flags_win_over_the_file_and_pass_the_same_conversion(tmp_path: Path) ->
         ("- method", "must map field names to values"),
         ("method: [", "is not valid YAML"),
         ("attack_steps: many", "attack_steps"),
+        ("metric_for_best_model: robust_acuracy", "'robust_acuracy' is not a figure of adsr train's evaluations"),
     ],
 )
 def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> None:

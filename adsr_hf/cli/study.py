@@ -47,6 +47,7 @@ def _run_cells(study: "Study") -> None:
 
     from adsr_hf.estimate import in_words
     from adsr_hf.study.cells import is_finished, outcome_of
+    from adsr_hf.study.live import LiveCells
     from adsr_hf.study.progress import first_line, remaining_seconds
     from adsr_hf.study.runner import run_cells
 
@@ -56,8 +57,12 @@ def _run_cells(study: "Study") -> None:
     print("\n  ".join([first_line(study, threads), *study.notes]), flush=True)
     waiting = [cell for cell in study.cells if not is_finished(cell)]
     left = list(waiting)
-    with tqdm(total=len(study.cells), initial=len(study.cells) - len(waiting), unit="cell") as progress:
+    with (
+        tqdm(total=len(study.cells), initial=len(study.cells) - len(waiting), unit="cell") as progress,
+        LiveCells(waiting, min(study.parallel, len(waiting)), progress) as live,
+    ):
         for cell in run_cells(waiting, parallel=study.parallel, threads=threads, launch=study.launch):
+            live.ended(cell)
             outcome = outcome_of(cell)
             if outcome is not None and outcome.error is not None:
                 progress.write(f"{cell.name} failed: {outcome.error}")

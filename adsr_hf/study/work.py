@@ -4,6 +4,7 @@ import gc
 import shutil
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from adsr_hf.run import train_recipe
 from adsr_hf.run_folder import find_checkpoint
 from adsr_hf.study.arguments import StudyEvaluation
 from adsr_hf.study.cells import CELL_FILE, LOG_FILE, Cell, finish, mark_trained, read_state
+from adsr_hf.study.live import PROGRESS_FILE, tell_measuring, tell_training
 
 
 def run_cell(folder: Path, *, threads: int | None) -> bool:
@@ -49,6 +51,7 @@ def run_cell(folder: Path, *, threads: int | None) -> bool:
         traceback.print_exc()
         error = f"{type(failure).__name__}: {failure}"
     if process_state().is_main_process:
+        (folder / PROGRESS_FILE).unlink(missing_ok=True)
         finish(cell, error=error, seconds=time.perf_counter() - started)
     return error is None
 
@@ -60,7 +63,7 @@ def _train(cell: Cell, recipe: Recipe) -> None:
     elif first:
         _clear(cell.folder)
     process_state().wait_for_everyone()
-    train_recipe(recipe.config, recipe.data, recipe.model)
+    train_recipe(recipe.config, recipe.data, recipe.model, report=partial(tell_training, cell.folder))
     # Trainer and its callbacks refer to each other; the next cell needs the memory.
     gc.collect()
     if first:
@@ -91,6 +94,8 @@ def _measure(cell: Cell) -> None:
     own = {} if arguments.max_eval_images is None else {"max_eval_images": arguments.max_eval_images}
     (data,) = parse_flags((DataArguments,), recorded_data(str(cell.folder)) | own, [], where=f"{cell.folder}/run.json")
     for weights in cell.weights:
+        if process_state().is_main_process:
+            tell_measuring(cell.folder, weights)
         evaluate_checkpoint(str(cell.folder), data, arguments, weights=weights, announce=_say, show_progress=False)
 
 

@@ -13,6 +13,7 @@ from adsr_hf.run import train_recipe
 from adsr_hf.study import work
 from adsr_hf.study.cells import Cell, begin, finish, is_finished, outcome_of, read_state, why_refused
 from adsr_hf.study.description import read_study
+from adsr_hf.study.live import PROGRESS_FILE
 from tests.study.files import write_study
 
 
@@ -152,8 +153,9 @@ def test_a_trained_cell_is_only_measured(tmp_path: Path, monkeypatch: pytest.Mon
     before = contents(cell.folder)
     assert run(cell)
     after = contents(cell.folder)
-    assert {path: after[path] for path in before if path.name not in ("cell.json", "log.txt")} == {
-        path: content for path, content in before.items() if path.name not in ("cell.json", "log.txt")
+    told = ("cell.json", "log.txt", PROGRESS_FILE)
+    assert {path: after[path] for path in before if path.name not in told} == {
+        path: content for path, content in before.items() if path.name not in told
     }
     outcome = outcome_of(cell)
     assert outcome is not None
