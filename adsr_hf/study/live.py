@@ -24,10 +24,9 @@ _TELL_EVERY = 60.0
 
 def tell_training(folder: Path, progress: RunProgress) -> None:
     """Write down how far the training of a cell has come."""
-    words = f"step {progress.step} of {progress.steps}"
-    if progress.evaluation is not None:
-        words += f", {progress.evaluation}"
-    _tell(folder, f"{words}; training {in_words(progress.seconds_left)} more")
+    words = f"step {progress.step} of {progress.steps}, {in_words(progress.seconds_left)} of training left"
+    # Last, since a narrow terminal cuts the line off.
+    _tell(folder, words if progress.evaluation is None else f"{words}; {progress.evaluation}")
 
 
 def tell_measuring(folder: Path, weights: str) -> None:

@@ -23,9 +23,9 @@ def test_a_cell_says_how_far_it_is_what_it_reached_and_how_long_it_takes(cells: 
     folder = cells[0].folder
     assert doing(cells[0], 0) is None
     tell_training(folder, RunProgress(step=3, steps=9, seconds_left=200, evaluation=None))
-    assert doing(cells[0], 0) == "step 3 of 9; training about 3 min more"
+    assert doing(cells[0], 0) == "step 3 of 9, about 3 min of training left"
     tell_training(folder, RunProgress(step=4, steps=9, seconds_left=20, evaluation="student 50.0% accurate"))
-    assert doing(cells[0], 0) == "step 4 of 9, student 50.0% accurate; training about 20 s more"
+    assert doing(cells[0], 0) == "step 4 of 9, about 20 s of training left; student 50.0% accurate"
     tell_measuring(folder, "teacher")
     assert doing(cells[0], 0) == "trained; measuring the teacher"
     # Left by an attempt before this one.
