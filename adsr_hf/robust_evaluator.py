@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from adsr_hf.attacks import PGD, PixelSpace
 from adsr_hf.attacks.isolation import under_attack
+from adsr_hf.attacks.normalisation import NormalisationCheck
 from adsr_hf.calibrating import MeasuredLogits
 from adsr_hf.classifier import logits_of, pixels_to_logits
 from adsr_hf.evaluation.figures import worst_case_logits
@@ -38,6 +39,7 @@ class RobustEvaluator:
     ) -> None:
         self._networks, self._attack, self._accelerator = networks, attack, accelerator
         self._pixel_space, self._num_classes = pixel_space, num_classes
+        self._normalisation = NormalisationCheck(pixel_space)
         self._generator = torch.Generator(accelerator.device).manual_seed(seed)
         self._clean: dict[str, list[Tensor]] = {prefix: [] for prefix in networks}
         self._attacked: dict[str, list[Tensor]] = {prefix: [] for prefix in networks}
@@ -55,6 +57,7 @@ class RobustEvaluator:
             ValueError: when the inputs do not fit the pixel space, or the model gives no (B, K) logits.
         """
         pixels = self._pixel_space.recover(pixel_values)
+        self._normalisation.look(pixel_values)
         for prefix, network in self._networks.items():
             with under_attack(network), self._accelerator.autocast():
                 with torch.no_grad():

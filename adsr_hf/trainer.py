@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.attacks import PixelSpace
+from adsr_hf.attacks.normalisation import NormalisationCheck
 from adsr_hf.classifier import check_trainable, logits_of
 from adsr_hf.config import ADSRConfig
 from adsr_hf.fixed_teacher import load_fixed_teacher
@@ -74,6 +75,7 @@ class ADSRTrainer(CalibratingTrainer):
     def set_up_method(self) -> None:
         """See ResumableTrainer; with the fixed teacher."""
         super().set_up_method()
+        self._normalisation = NormalisationCheck(self.pixel_space)
         self._fixed_teacher = None
         if self.args.fixed_teacher is not None:
             self._fixed_teacher = load_fixed_teacher(self.args.fixed_teacher, self.model, self.pixel_space)
@@ -109,6 +111,7 @@ class ADSRTrainer(CalibratingTrainer):
             if not self.is_set_up:
                 self.set_up_method()
             pixels = self.pixel_space.recover(pixel_values)
+            self._normalisation.look(pixel_values)
             if self.args.attacks or self.args.mixes or self.args.weight_perturbation != "none":
                 self.refuse_extra_loss(inputs)
                 loss, outputs = self._methods_loss(model, pixel_values, pixels, labels, others, num_items_in_batch)

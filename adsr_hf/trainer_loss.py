@@ -16,6 +16,8 @@ from adsr_hf.trainer_evaluation import EvaluatingTrainer
 class LossTrainer(EvaluatingTrainer):
     """Trainer that keeps Trainer's own loss where the method has none of its own; see :class:`adsr_hf.ADSRTrainer`."""
 
+    label_names: list[str]
+
     def _prepare_loss(self) -> None:
         """Set up what losses need; called once when the trainer is built."""
         # Trainer sets it at each optimizer step, but a single training_step may come before the first.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adsr_hf.attacks import PixelSpace
 from adsr_hf.attacks.isolation import under_attack
 from adsr_hf.attacks.named import NamedAttack, named_attacks
+from adsr_hf.attacks.normalisation import LOOKED_AT, NormalisationCheck
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.rows import ROWS, row_independent
 from adsr_hf.classifier import number_of_classes, pixels_to_logits
@@ -113,6 +114,7 @@ def evaluate(
         journal = Journal(folder, _outcome_key(model, described, facts, pixel_space))
         passes = Passes(show=show_progress and state.is_main_process)
         plain = row_independent(pixels_to_logits(model, pixel_space, num_classes))
+        _check_inputs(dataset, pixel_space)
         refuse_probabilities(plain(pixel_space.recover(batch_of(dataset, [0])["pixel_values"].to(device))))
         driver = Driver(
             plan=plan,
@@ -209,6 +211,16 @@ def _measure_the_rest(
         summary["sanity"] = [one.as_dict() for one in found]
     pixels, _ = _images(driver, [0])
     summary["latency"] = _latency(logits_fn, pixels)
+
+
+def _check_inputs(dataset: Any, pixel_space: PixelSpace) -> None:
+    """Images from all over the data set, which is often sorted by class."""
+    positions = range(0, len(dataset), max(1, len(dataset) // LOOKED_AT))[:LOOKED_AT]
+    check = NormalisationCheck(pixel_space)
+    for start in range(0, len(positions), ROWS):
+        values = batch_of(dataset, positions[start : start + ROWS])["pixel_values"]
+        pixel_space.recover(values)
+        check.look(values)
 
 
 def _described(
