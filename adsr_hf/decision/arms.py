@@ -111,9 +111,13 @@ def check_same_conditions(first: Member, second: Member) -> None:
         ("threats", one["threats"], other["threats"]),
         ("attacks", one["attacks"], other["attacks"]),
     ]
+    # These are compared where both have them.
     noises = _noises(first), _noises(second)
     if all(noises):
         conditions.append(("kinds of noise", *noises))
+    positives = one.get("positive_class"), other.get("positive_class")
+    if None not in positives:
+        conditions.append(("positive class", *positives))
     for name, mine, theirs in conditions:
         if mine != theirs:
             raise RecordsError(

@@ -85,22 +85,32 @@ def _log(cell: Cell) -> Path:
 
 def _run_cell(cell: Cell, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
+    former = cell.folder.with_name(f"{cell.folder.name}.former")
     if cell.folder.exists():
-        _remove_unfinished(cell.folder)
+        _move_away(cell.folder, former)
     cell.folder.mkdir(parents=True)
     with (
         open(_log(cell), "w", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        return _train_and_measure(cell)
+        result = _train_and_measure(cell)
+    if former.exists():
+        shutil.rmtree(former)
+    return result
 
 
-def _remove_unfinished(folder: Path) -> None:
-    """Clear a cell that was interrupted or had other settings; only folders that a cell made are touched."""
+def _move_away(folder: Path, former: Path) -> None:
+    """Make room for a cell: one that was finished with other settings is kept until the new one is too.
+
+    Only folders that a cell made are touched.
+    """
     if not (folder / "log.txt").is_file():
         raise FileExistsError(f"{folder} is not a folder of the demo; choose another --output_dir")
-    shutil.rmtree(folder)
+    if (folder / CELL_FILE).is_file() and not former.exists():
+        folder.rename(former)
+    else:
+        shutil.rmtree(folder)
 
 
 def _train_and_measure(cell: Cell) -> dict[str, Any]:

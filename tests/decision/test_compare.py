@@ -168,3 +168,15 @@ def test_a_model_that_changed_since_it_was_measured_is_refused(tmp_path: Path) -
     (a / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(RecordsError, match="is not the one that was measured"):
         compared([a], [a])
+
+
+def test_error_rates_of_different_classes_are_not_compared(tmp_path: Path) -> None:
+    """What one run calls missed, the other calls a false alarm."""
+    names = ["good", "defective"]
+    a, b, c = (
+        write_fake_run(tmp_path / name, num_classes=2, class_names=names, train_seed=seed, positive_class=positive)
+        for seed, (name, positive) in enumerate([("a", "good"), ("b", "defective"), ("c", None)])
+    )
+    with pytest.raises(RecordsError, match="their positive class differ: good against defective"):
+        compared([a], [b])
+    assert compared([a], [c]).delta("missed_rate") is None

@@ -84,7 +84,7 @@ def test_sanity_verdicts_must_pass(tmp_path: Path) -> None:
         ({"maximum_latency_ratio": True}, "maximum_latency_ratio=True"),
         ({"minimum_gain": {"Linf 8/255/square/robust_accuracy": 0}}, "it is Linf 8/255/robust_accuracy by definition"),
         (["accuracy"], "must map field names to values"),
-        ({"maximum_latency_ratio": 1.1}, "cannot be loaded to measure its latency"),
+        ({"maximum_latency_ratio": 1.1}, "cannot be loaded to measure their latency"),
     ],
 )
 def test_errors_exit_1_and_decide_nothing(

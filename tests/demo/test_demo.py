@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -88,3 +89,25 @@ def test_page_is_self_contained_and_tells_the_figures(finished: list[Cell]) -> N
     assert re.search(r"each of 20 test images", text)
     accuracy = results[2]["summary"]["figures"]["accuracy"]["value"]
     assert f"<td>{100 * accuracy:.1f} ± 0.0</td>" in text
+
+
+def test_a_finished_cell_is_kept_until_its_successor_is_finished(
+    finished: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell("clean", 0, tmp_path / "clean")
+    shutil.copytree(finished[0].folder, cell.folder)
+    before = (cell.folder / "model.safetensors").read_bytes()
+    monkeypatch.setattr(Cell, "key", "other settings")
+
+    def fail(cell: Cell) -> None:
+        raise RuntimeError("out of memory")
+
+    whole = demo_cells._train_and_measure
+    monkeypatch.setattr(demo_cells, "_train_and_measure", fail)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            demo_cells._run_cell(cell, threads=1)
+        assert (tmp_path / "clean.former" / "model.safetensors").read_bytes() == before
+    monkeypatch.setattr(demo_cells, "_train_and_measure", whole)
+    assert demo_cells._run_cell(cell, threads=1)["key"] == "other settings"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean"]
