@@ -30,6 +30,7 @@ from adsr_hf.processes import (
 from adsr_hf.run_callback import RunCallback
 from adsr_hf.run_folder import find_checkpoint, refuse_used_folder, remove_unfinished
 from adsr_hf.schedules import warmed_up_decay
+from adsr_hf.selection import DIRECTION, FIGURE
 from adsr_hf.teacher import EMATeacher
 from adsr_hf.trainer_saving import SavingTrainer
 
@@ -149,6 +150,9 @@ class ResumableTrainer(SavingTrainer):
             if field.name not in _FREE_SETTINGS
         }
         settings |= self.fine_tuning_settings() | self.data_settings
+        if self.args.load_best_model_at_end:
+            # The best value so far is kept without its name, and would be compared with another figure's.
+            settings |= {name: getattr(self.args, name) for name in (FIGURE, DIRECTION)}
         return settings | {
             "label_smoothing_factor": self.args.label_smoothing_factor,
             # One figure, since any number of processes may continue a run.

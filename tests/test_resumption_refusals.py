@@ -59,6 +59,16 @@ def test_another_smoothing_of_labels_is_refused_with_both_values(tmp_path: Path)
         other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
 
 
+def test_another_figure_that_chooses_is_refused_with_both_names(tmp_path: Path) -> None:
+    chosen = {"max_steps": 2, "save_steps": 1, "eval_steps": 1, "load_best_model_at_end": True}
+    Case(**chosen, metric_for_best_model="accuracy").trainer(tmp_path).train()
+    with pytest.raises(CheckpointError, match="metric_for_best_model was 'accuracy' and is now 'ece'"):
+        Case(**chosen, metric_for_best_model="ece").trainer(tmp_path).train(str(tmp_path / "checkpoint-1"))
+    trainer = Case(**chosen, metric_for_best_model="accuracy").trainer(tmp_path)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert trainer.state.global_step == 2
+
+
 def test_batches_of_the_same_total_may_be_cut_up_otherwise(finished: Path) -> None:
     trainer = _two_epochs(finished, per_device_train_batch_size=4, gradient_accumulation_steps=2)
     trainer.train(resume_from_checkpoint=str(finished / "checkpoint-8"))
