@@ -1,6 +1,9 @@
 """Recipes for data and checkpoints that are not at hand: all are read and checked, and trained on stand-ins."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +57,41 @@ def test_recipe_is_valid_and_is_what_its_name_says(recipe: Path) -> None:
     config = described.config
     assert config.rectifies == ("adsr" in words)
     assert (config.settled_objective == "trades") == ("trades" in words)
+    assert (config.settled_objective == "clean") == ("clean" in words)
     assert (config.weight_perturbation == "layerwise_sam") == ("awp" in words)
     if "resnet18" in words:
         assert (config.publish == "teacher") == ("wa" in words)
         assert described.model.model_type == "adsr_cifar_resnet"
+    else:
+        # Loads without this package, as README promises.
+        assert described.model.model_type != "adsr_cifar_resnet"
     assert (described.data.extra_dataset is not None) == ("extra" in words)
+
+
+ROBUST = [path for path in (ROOT / "recipes").glob("*/*.yaml") if re.search("_(adsr|pgd_at|trades)", path.stem)]
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in ROBUST}), ids=lambda path: path.name)
+def test_a_folder_with_robust_recipes_has_their_clean_baselines(folder: Path) -> None:
+    robust = [path for path in ROBUST if path.parent == folder]
+    networks = {re.split("_(?:adsr|pgd_at|trades)", path.stem)[0] for path in robust}
+    # An arm with images of its own has no baseline of the same network.
+    clean = {path.stem.removesuffix("_clean"): path for path in folder.glob("*_clean.yaml")}
+    assert networks - {"preact_resnet18"} == clean.keys()
+    for network, path in clean.items():
+        config = load_recipe(path, ON_CPU).config
+        assert not config.attacks
+        if config.load_best_model_at_end:
+            assert config.metric_for_best_model == ("teacher_" if config.publish == "teacher" else "") + "accuracy"
+        pairs = [other for other in robust if other.stem.startswith(f"{network}_")]
+        assert _compared(path) in [_compared(pair) for pair in pairs]
+
+
+def _compared(recipe: Path) -> list[Any]:
+    """What two runs that are compared have in common."""
+    settings = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    names = ("norm", "epsilon", "dataset", "test_split", "validation_fraction", "image_size", "model_type", "model")
+    return [settings.get(name) for name in (*names, "model_config", "num_train_epochs", "learning_rate")]
 
 
 @every_recipe
@@ -128,7 +161,7 @@ def thin(recipe: dict[str, Any]) -> dict[str, Any]:
     own = recipe.get("model_config", {})
     if recipe["model_type"] == "vit":
         return own | {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
-    return own | {"hidden_sizes": [4 * 2**stage for stage in range(len(own.get("strides", [1, 2, 2, 2])))]}
+    return own | {"hidden_sizes": [4 * 2**stage for stage in range(len(own.get("depths", [2, 2, 2, 2])))]}
 
 
 def on_stand_ins(path: Path, folder: Path, *, whole_network: bool = False) -> Recipe:
@@ -180,6 +213,27 @@ QUICK = [
 @pytest.mark.parametrize("name", QUICK)
 def test_trains_for_two_steps_on_stand_ins(name: str, tmp_path: Path) -> None:
     check_run(on_stand_ins(ROOT / "recipes" / f"{name}.yaml", tmp_path), tmp_path)
+
+
+def test_a_checkpoint_of_an_inspection_recipe_loads_without_this_package(tmp_path: Path) -> None:
+    described = on_stand_ins(ROOT / "recipes" / "inspection" / "small_resnet_pgd_at.yaml", tmp_path)
+    run = train_recipe(described.config, described.data, described.model)
+    images = torch.rand(2, 3, 64, 64)
+    torch.save(images, tmp_path / "images.pt")
+    code = """
+import sys, torch
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+folder, images, logits = sys.argv[1:]
+AutoImageProcessor.from_pretrained(folder)
+model = AutoModelForImageClassification.from_pretrained(folder).eval()
+torch.save(model(torch.load(images)).logits.detach(), logits)
+assert not any(name.startswith("adsr_hf") for name in sys.modules)
+"""
+    words = [str(tmp_path / "run"), str(tmp_path / "images.pt"), str(tmp_path / "logits.pt")]
+    subprocess.run([sys.executable, "-c", code, *words], check=True, timeout=120, cwd=tmp_path)
+    with torch.no_grad():
+        expected = run.trainer.published_model().eval()(pixel_values=images).logits
+    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), expected)
 
 
 @pytest.mark.slow

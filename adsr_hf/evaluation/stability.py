@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.evaluation.corruptions import KINDS, corrupt
-from adsr_hf.evaluation.severities import SEVERITIES
+from adsr_hf.evaluation.corruptions import KINDS, SEVERITIES, corrupt
 
 
 def measure_stability(
