@@ -128,6 +128,7 @@ def _train_and_record(
         "data_summary": data.summary,
         "images": {name: len(split) for name, split in _splits(data).items()},
         "training": output.metrics,
+        "changes_on_resuming": trainer.changes_on_resuming,
         "published": published(trainer),
         "robust_overfitting": trainer.robust_overfitting(),
         "calibration": calibration,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -20,7 +19,6 @@ from adsr_hf.config import ADSRConfig
 from adsr_hf.folder_lock import own_folder
 from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted
 from adsr_hf.meters import TrainingMeters
-from adsr_hf.method_arguments import MethodArguments
 from adsr_hf.processes import (
     any_process,
     forget_evaluation,
@@ -30,26 +28,18 @@ from adsr_hf.processes import (
 from adsr_hf.run_callback import RunCallback
 from adsr_hf.run_folder import find_checkpoint, refuse_used_folder, remove_unfinished
 from adsr_hf.schedules import warmed_up_decay
-from adsr_hf.selection import DIRECTION, FIGURE
 from adsr_hf.teacher import EMATeacher
-from adsr_hf.trainer_saving import SavingTrainer
+from adsr_hf.trainer_same_run import SameRunTrainer
 
 logger = logging.get_logger(__name__)
 
-# Settings that change what is measured, not what is trained, may differ when a run is continued.
-_FREE_SETTINGS = {"eval_attack_steps", "eval_attack_restarts", "evaluate_weights"}
 
-
-class ResumableTrainer(SavingTrainer):
+class ResumableTrainer(SameRunTrainer):
     """Trainer with a teacher, whose checkpoints are whole or refused and restore a run bit by bit.
 
     It corrects what Trainer leaves open: weights reload under the names they were saved with, a folder counts as a
     checkpoint once its manifest is written, NaN weights are never saved, Ctrl-C ends in a checkpoint, and a run does
     not start in a folder that holds another.
-
-    Attributes:
-        data_settings: what a continued run must have in common with its checkpoint about its images, as JSON values;
-            set it before training. Left empty, images are not compared.
     """
 
     args: ADSRConfig
@@ -57,7 +47,7 @@ class ResumableTrainer(SavingTrainer):
 
     def _prepare_run(self) -> None:
         """Set up what a run needs beside Trainer's own state; called once when the trainer is built."""
-        self.data_settings: dict[str, Any] = {}
+        self._prepare_same_run()
         self.teacher: EMATeacher | None = None
         self.is_set_up = False
         self.meters = TrainingMeters()
@@ -94,6 +84,7 @@ class ResumableTrainer(SavingTrainer):
         output_dir = Path(self.args.output_dir)
         with own_folder(output_dir, "training", PartialState()):
             self._resume_checkpoint = find_checkpoint(output_dir, resume_from_checkpoint)
+            self.held_schedule_steps = self.steps_to_hold(self._resume_checkpoint)
             self._take_over(output_dir)
             forget_evaluation(self)
             resume = str(self._resume_checkpoint) if self._resume_checkpoint else None
@@ -117,8 +108,9 @@ class ResumableTrainer(SavingTrainer):
         """Set up the method, and restore what the checkpoint holds beside the student."""
         self._saved_checkpoint = None
         self.set_up_method()
+        self.changes_on_resuming = []
         if self._resume_checkpoint is not None:
-            checkpoints.check_same_run(self._resume_checkpoint, self.run_settings())
+            self.changes_on_resuming = self.changes_since(self._resume_checkpoint)
             self.find_best_checkpoint(self._resume_checkpoint)
             if self.teacher is not None:
                 state = checkpoints.load_tensors(self._resume_checkpoint / checkpoints.TEACHER_FILE)
@@ -141,25 +133,6 @@ class ResumableTrainer(SavingTrainer):
             decay = self.args.teacher_decay
             warm = warmed_up_decay(decay, step=self.state.global_step) if self.args.teacher_decay_warmup else decay
             self.teacher.update(self.model, decay=warm)
-
-    def run_settings(self) -> dict[str, Any]:
-        """What a continued run must have in common with its checkpoint, as JSON values."""
-        settings = {
-            field.name: getattr(self.args, field.name)
-            for field in fields(MethodArguments)
-            if field.name not in _FREE_SETTINGS
-        }
-        settings |= self.fine_tuning_settings() | self.data_settings
-        if self.args.load_best_model_at_end:
-            # The best value so far is kept without its name, and would be compared with another figure's.
-            settings |= {name: getattr(self.args, name) for name in (FIGURE, DIRECTION)}
-        return settings | {
-            "label_smoothing_factor": self.args.label_smoothing_factor,
-            # One figure, since any number of processes may continue a run.
-            "total_train_batch_size": self.get_total_train_batch_size(self.args),
-            "seed": self.args.seed,
-            "total_steps": self.state.max_steps,
-        }
 
     def _run_epoch(self, model: nn.Module, epoch: int, train_dataloader: DataLoader, **kwargs: Any) -> None:
         if self.state.global_step >= self.state.max_steps:
