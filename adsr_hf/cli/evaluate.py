@@ -1,5 +1,7 @@
 """``adsr evaluate CHECKPOINT [--threat ...] [--dataset ...]``."""
 
+from itertools import pairwise
+
 from adsr_hf.cli.help_text import describe_fields
 from adsr_hf.cli.main import OK
 from adsr_hf.data.arguments import DataArguments, place_of
@@ -48,10 +50,10 @@ def run(words: list[str]) -> int:
 
 def _named_dataset(flags: list[str]) -> str | None:
     """What follows ``--dataset``, before anything is parsed."""
-    for flag, value in zip(flags, [*flags[1:], None], strict=True):
+    for flag, value in pairwise([*flags, None]):
         if flag == "--dataset":
             return value
-        if flag.startswith("--dataset="):
+        if flag is not None and flag.startswith("--dataset="):
             return flag.partition("=")[2]
     return None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Image
 
-from adsr_hf.data.arguments import HELD_OUT_SPLITS
+from adsr_hf.data.arguments import HELD_OUT_SPLITS, DataArguments
 from adsr_hf.data.splits import quote_some
 from adsr_hf.data.walking import LeftOut, find_images, is_image, visible
 
@@ -15,20 +15,22 @@ METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _SPLIT_NAMES = _HELD_OUT_NAMES | {"train", "training"}
 
 
-def split_folders(root: Path, train_split: str | None) -> dict[str, Path]:
+def split_folders(root: Path, arguments: DataArguments, *, to_train: bool) -> dict[str, Path]:
     """The folder of each split; ``root`` itself is the train split when its sub-folders are classes.
 
     ``train`` is a class, not a split, when it holds images itself: a data set of vehicles may well have one.
 
     Args:
-        train_split: what is trained on; None = nothing, the images are measured on, and any split will do.
+        to_train: one of them must be ``train_split``; otherwise the images are measured on, and any split will do.
 
     Raises:
         ValueError: when the sub-folders are splits, but without classes in them, or none is called ``train_split``:
             they would become classes.
     """
     folders = _folders(root)
-    if train_split is not None and root / train_split in folders and not _holds_images(root / train_split):
+    train_split = arguments.train_split
+    asked_for = [train_split] if to_train else [train_split, arguments.validation_split, arguments.test_split]
+    if any(path.name in asked_for and not _holds_images(path) for path in folders):
         return {path.name: path for path in folders}
     named = [path for path in folders if path.name.casefold() in _SPLIT_NAMES]
     splits = [path.name for path in named if not _holds_images(path)]
@@ -42,7 +44,7 @@ def split_folders(root: Path, train_split: str | None) -> dict[str, Path]:
             "class folders away. If these are the classes, rename one of them"
         )
     if len(splits) > 1 or (splits and len(splits) == len(folders)):
-        if train_split is None:
+        if not to_train:
             return {path.name: path for path in folders}
         raise ValueError(
             f"{root} has no folder {train_split!r} with classes in it, but {quote_some(splits)}, which look like "

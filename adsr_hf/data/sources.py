@@ -99,9 +99,7 @@ def local_places(arguments: DataArguments, *, to_train: bool = True) -> dict[str
         if file.name not in METADATA_NAMES
     ):
         return parquet_splits(path, files)
-    return {
-        name: [folder] for name, folder in split_folders(path, arguments.train_split if to_train else None).items()
-    }
+    return {name: [folder] for name, folder in split_folders(path, arguments, to_train=to_train).items()}
 
 
 def _open_hub(arguments: DataArguments) -> dict[str, Dataset]:
