@@ -1,7 +1,9 @@
 """A Trainer whose runs can be continued exactly: teacher and attack generators are in whole checkpoints."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,7 +19,7 @@ from transformers.utils import logging
 from adsr_hf import checkpoints
 from adsr_hf.config import ADSRConfig
 from adsr_hf.folder_lock import own_folder
-from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted
+from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted, shield_worker
 from adsr_hf.meters import TrainingMeters
 from adsr_hf.processes import (
     any_process,
@@ -79,7 +81,7 @@ class ResumableTrainer(SameRunTrainer):
             FolderInUseError: when another process trains in ``output_dir``.
             WriteError: when a checkpoint cannot be written, as on a full disk.
             FloatingPointError: when the loss or the weights become NaN or infinite.
-            TrainingInterrupted: after Ctrl-C, once the step is finished and saved.
+            TrainingInterrupted: after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once the step is finished and saved.
         """
         output_dir = Path(self.args.output_dir)
         with own_folder(output_dir, "training", PartialState()):
@@ -157,6 +159,14 @@ class ResumableTrainer(SameRunTrainer):
         }
         return own | self.meters.state_dict()
 
+    # ---- images ----------------------------------------------------------------------------------------------------
+
+    def get_train_dataloader(self) -> DataLoader:
+        return _shielded(super().get_train_dataloader())
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        return _shielded(super().get_eval_dataloader(eval_dataset))
+
     # ---- loading -------------------------------------------------------------------------------------------------
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -196,7 +206,7 @@ class ResumableTrainer(SameRunTrainer):
         self._total_loss_scalar -= self.accelerator.reduce(self._tr_loss.clone(), "mean").item()
         self.meters.load_state_dict(state)
 
-    # ---- Ctrl-C --------------------------------------------------------------------------------------------------
+    # ---- being stopped -------------------------------------------------------------------------------------------
 
     def _maybe_log_save_evaluate(
         self, tr_loss: Tensor, grad_norm: Any, model: nn.Module, trial: Any, *args: Any, **kwargs: Any
@@ -212,7 +222,12 @@ class ResumableTrainer(SameRunTrainer):
             self._save_checkpoint(model, trial)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         self._finish_current_push()
-        raise TrainingInterrupted(str(self._saved_checkpoint), resumable=not self.args.save_only_model)
+        raise TrainingInterrupted(
+            str(self._saved_checkpoint),
+            resumable=not self.args.save_only_model,
+            # It may have reached another process alone.
+            signum=self._interrupt.signum or signal.SIGTERM,
+        )
 
 
 @contextmanager
@@ -231,3 +246,12 @@ def _checkpoint_errors(checkpoint: str | None, what: str) -> Iterator[None]:
             f"checkpoint {checkpoint} cannot be continued: {what} does not fit this run: {why}. Start a new run from "
             "its weights with from_pretrained, in another output_dir"
         ) from error
+
+
+def _shielded(loader: DataLoader) -> DataLoader:
+    """The loader, whose processes outlive a signal that asks the run to save and stop."""
+    # accelerate wraps loaders without being one.
+    inner = getattr(loader, "base_dataloader", loader)
+    if getattr(inner, "num_workers", 0) > 0 and getattr(inner.worker_init_fn, "func", None) is not shield_worker:
+        inner.worker_init_fn = partial(shield_worker, inner.worker_init_fn)
+    return loader
