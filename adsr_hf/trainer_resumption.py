@@ -124,6 +124,7 @@ class ResumableTrainer(SameRunTrainer):
         self.meters = TrainingMeters()
         # Both again, since a search for hyperparameters or a second run may have changed the method and the seed.
         self.args.check_method()
+        self.args.settle_figure()
         self.attack_generator.manual_seed(self.args.seed + self.args.process_index)
         self.teacher = EMATeacher(self.model, self.args.teacher_decay) if self.args.keeps_teacher else None
         self.is_set_up = True
