@@ -9,6 +9,9 @@ from adsr_hf.cli.options import OptionParser, yes_or_no
 if TYPE_CHECKING:
     from adsr_hf.decision.compare import Comparison
 
+# Of more figures of classes only those with evidence are printed.
+_SHOWN_CLASS_FIGURES = 40
+
 _RUNS = "a folder that `adsr evaluate` or `adsr train` wrote; several seeds of one arm are joined by commas"
 
 
@@ -24,17 +27,16 @@ def run(words: list[str]) -> int:
     parser.add_argument("--baseline", default=None, help=f"a third arm, against which both are shown too: {_RUNS}")
     parser.add_argument("--latency", type=yes_or_no, default=True, help="time both networks in turn (default true)")
     parser.add_argument("--output", type=Path, default=None, help="JSON file for everything that was found")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     arguments = parser.parse_args(words)
     from adsr_hf.decision.arms import read_arm
     from adsr_hf.decision.compare import compare
     from adsr_hf.files import write_json
 
     candidate, current = (read_arm(one.split(",")) for one in (arguments.candidate, arguments.current))
-    comparisons = [compare(candidate, current, latency=arguments.latency, seed=arguments.seed)]
+    comparisons = [compare(candidate, current, latency=arguments.latency)]
     if arguments.baseline is not None:
         baseline = read_arm(arguments.baseline.split(","))
-        comparisons += [compare(arm, baseline, latency=False, seed=arguments.seed) for arm in (candidate, current)]
+        comparisons += [compare(arm, baseline, latency=False) for arm in (candidate, current)]
     for comparison in comparisons:
         print(as_text(comparison), end="\n\n")
     if arguments.output is not None:
@@ -45,10 +47,20 @@ def run(words: list[str]) -> int:
 
 def as_text(comparison: "Comparison") -> str:
     """A paragraph for a terminal: one line a figure."""
-    from adsr_hf.decision.compare import in_words
+    from adsr_hf.decision.compare import SCOPE_WORDS, in_words, is_of_class
 
+    averages = [one for one in comparison.deltas if not is_of_class(one.name)]
+    of_classes = [one for one in comparison.deltas if is_of_class(one.name)]
     lines = [f"{comparison.candidate} against {comparison.current}, {comparison.images} test images, percent:"]
-    lines += [f"  {in_words(delta)}" for delta in comparison.deltas]
+    lines += [f"  {in_words(delta)}" for delta in averages]
+    lines += _majority(comparison)
+    shown = of_classes
+    if len(of_classes) > _SHOWN_CLASS_FIGURES:
+        shown = [delta for delta in of_classes if delta.verdict != "no evidence"]
+    lines += [f"  {in_words(delta)}" for delta in shown]
+    if len(shown) < len(of_classes):
+        lines.append(f"  {len(of_classes) - len(shown)} more figures of classes: no evidence (--output has them all)")
+    lines.append(f"  {SCOPE_WORDS[comparison.scope]}")
     pair = comparison.latency
     if pair is not None and pair.proven:
         lines.append("  inference: both are one architecture, so that it costs the same")
@@ -58,4 +70,19 @@ def as_text(comparison: "Comparison") -> str:
             f"ratio {pair.ratio:.3f} [{pair.interval[0]:.3f}, {pair.interval[1]:.3f}]: {pair.verdict}"
         )
     lines += [f"  not compared: {name}: {reason}" for name, reason in comparison.not_compared.items()]
-    return "\n".join(lines)
+    # A class's name may hold what a terminal would obey.
+    return "\n".join("".join(letter if letter.isprintable() else "?" for letter in line) for line in lines)
+
+
+def _majority(comparison: "Comparison") -> list[str]:
+    """What always saying the most frequent class would reach, and a warning where a side is not shown to beat it."""
+    share, name = f"{100 * comparison.majority_share:.1f}", repr(comparison.majority_class)
+    lines = [f"  always {name}: {share}, clean and under attack"]
+    for side, conditions in comparison.not_beaten.items():
+        if conditions:
+            where = " and ".join("without attack" if one == "clean" else f"under {one}" for one in conditions)
+            lines.append(
+                f"  warning: the {side} model's accuracy {where} is not shown to be above {share}, which a model "
+                f"reaches that always says {name}"
+            )
+    return lines

@@ -15,7 +15,7 @@ Entry = dict[str, Any]
 
 
 def evaluation_text(records: EvaluationRecords) -> str:
-    """Accuracy and calibration beside the most frequent class's share, class by class, noise, sanity: several lines."""
+    """Accuracy and calibration beside the most frequent class's share, class by class, noise, sanity: many lines."""
     averages = [_averages(records), *_not_beaten(records)]
     blocks = [averages, [_classes(records)], _errors(records), [*_noise(records), *_sanity(records)]]
     return "\n\n".join("\n".join(block) for block in blocks if block)

@@ -25,21 +25,20 @@ def run(words: list[str]) -> int:
         default=Path("decision.json"),
         help="file to write; an older one is replaced by a new decision, and left as it is by an error",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     try:
         arguments = parser.parse_args(words)
     except UsageError as error:
         # The status of a mistyped command, 2, would read as a decision.
         raise ValueError(str(error)) from error
     try:
-        return _decide(arguments.candidate, arguments.current, arguments.policy, arguments.output, arguments.seed)
+        return _decide(arguments.candidate, arguments.current, arguments.policy, arguments.output)
     except Exception:
         if arguments.output.exists():
             print(f"adsr: nothing was decided; {arguments.output} is an earlier decision", file=sys.stderr)
         raise
 
 
-def _decide(candidate_name: str, current_name: str, policy_path: Path, output: Path, seed: int) -> int:
+def _decide(candidate_name: str, current_name: str, policy_path: Path, output: Path) -> int:
     from adsr_hf.decision.arms import read_arm
     from adsr_hf.decision.compare import compare
     from adsr_hf.decision.decision_file import write_decision
@@ -52,7 +51,7 @@ def _decide(candidate_name: str, current_name: str, policy_path: Path, output: P
     candidate_model, *_ = [stored_model(member) for member in candidate.members]
     rollback_point, *_ = [stored_model(member) for member in current.members]
     ratio = policy.maximum_latency_ratio
-    comparison = compare(candidate, current, latency=ratio is not None, latency_bound=ratio, seed=seed)
+    comparison = compare(candidate, current, latency=ratio is not None, latency_bound=ratio)
     decision, outcomes = decide(policy, comparison, candidate)
     for one in outcomes:
         print(f"  {one.outcome:<14} {one.rule}: {one.words}")

@@ -12,12 +12,9 @@ from adsr_hf.data.columns import find_columns, find_image_column, read_labels, r
 from adsr_hf.data.dataset import ImageClassificationDataset
 from adsr_hf.data.folders import open_unsorted
 from adsr_hf.data.held_out import DecodedSplit, check_pixels, check_places
-from adsr_hf.data.labelled import label_table
 from adsr_hf.data.preparation import check_same_size, prepare_split
 from adsr_hf.data.pseudo_labels import PseudoLabeler
-from adsr_hf.data.reading import RowReader
-from adsr_hf.data.sources import OpenedDataset, local_places, open_dataset
-from adsr_hf.data.splits import choose_splits, quote_some
+from adsr_hf.data.sources import label_table, local_places, open_dataset
 
 _NAME = "extra"
 _PSEUDO_LABEL_COLUMN = "pseudo_label"
@@ -29,14 +26,13 @@ class ExtraTable:
     """Extra images, not decoded yet.
 
     Attributes:
-        table: like those of :class:`adsr_hf.data.labelled.ImageSplits`, with class indices of the own data set; all
+        table: like those of :class:`adsr_hf.data.sources.ImageSplits`, with class indices of the own data set; all
             -1 where labels are still to be given.
     """
 
     table: Dataset
     image_column: str
     label_column: str
-    reader: RowReader
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def load_extra(
     source: ExtraTable,
     processor: Any,
     own: ImageClassificationDataset,
-    held_out: dict[str, list[DecodedSplit]],
+    held_out: dict[str, DecodedSplit],
     *,
     show_progress: bool = True,
 ) -> ExtraImages:
@@ -82,7 +78,6 @@ def load_extra(
         source.table,
         image_column=source.image_column,
         label_column=source.label_column,
-        reader=source.reader,
         processor=processor,
         name=_NAME,
         skip_broken_images=arguments.skip_broken_images,
@@ -95,9 +90,7 @@ def load_extra(
     labels, label_source = prepared.labels, "its own labels"
     notes = [f"skipped: {reason}" for reason in prepared.skipped]
     if labeler is not None:
-        found = labeler.label(
-            source.table, source.image_column, reader=source.reader, rows=prepared.rows, show_progress=show_progress
-        )
+        found = labeler.label(source.table, source.image_column, rows=prepared.rows, show_progress=show_progress)
         labels, label_source = found.labels, f"labels by {_public_name(str(arguments.extra_pseudo_labeler))}"
         notes.append(f"extra: {label_source}, mean confidence {found.mean_confidence:.3f}")
     dataset = ImageClassificationDataset(
@@ -145,8 +138,7 @@ def open_extra(arguments: DataArguments, class_names: list[str]) -> ExtraTable:
         **defaults,
     )
     try:
-        opened = _open_split(arguments, described)
-        split = opened.splits[arguments.extra_split]
+        split = _open_split(arguments, described)
         image_column = find_image_column(split, described)
         if arguments.extra_labels == "own":
             label_column, labels = _own_labels(split, described, class_names)
@@ -155,41 +147,39 @@ def open_extra(arguments: DataArguments, class_names: list[str]) -> ExtraTable:
         table = label_table(split, _NAME, labels, class_names, image_column, label_column)
     except ValueError as error:
         raise ValueError(f"extra_dataset={arguments.extra_dataset!r}: {error}") from error
-    return ExtraTable(table, image_column, label_column, RowReader(arguments.max_image_pixels, opened.folders))
+    return ExtraTable(table, image_column, label_column)
 
 
 def _own_labels(split: Dataset, described: DataArguments, class_names: list[str]) -> tuple[str, np.ndarray]:
     """The label column, and indices into ``class_names``, (N,) int64."""
     try:
-        _, column = find_columns({_NAME: split}, _NAME, described)
+        _, column = find_columns(split, described)
         labels, names = read_labels({_NAME: split}, column)
     except ValueError as error:
         raise ValueError(f"{error}; where images have no labels, set extra_labels='pseudo'") from error
-    known = set(class_names)
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in class_names]
     if unknown:
         raise ValueError(
-            f"its classes must be among those of dataset, {quote_some(class_names)}, but {quote_some(unknown)} are "
-            "not; rename or remove them, or set extra_labels='pseudo'"
+            f"its classes {names} must be among those of dataset, {class_names}, but {unknown} are not; rename or "
+            "remove them, or set extra_labels='pseudo'"
         )
     return column, renumber(labels[_NAME], names, class_names)
 
 
-def _open_split(arguments: DataArguments, described: DataArguments) -> OpenedDataset:
-    """A data set with a split ``extra_split``; without labels, a folder's images need not be sorted into classes."""
+def _open_split(arguments: DataArguments, described: DataArguments) -> Dataset:
+    """The split called ``extra_split``; without labels, a folder's images need not be sorted into classes."""
     root = Path(described.dataset).expanduser()
     unsorted = arguments.extra_labels == "pseudo" and described.dataset != DIGITS and root.is_dir()
     if unsorted and not any(root.rglob("*.parquet")):
         base = _unsorted_base(root, arguments.extra_split)
         check_places(arguments, [base])
-        unsorted_images = open_unsorted(base, whole=base == root)
-        return OpenedDataset({arguments.extra_split: unsorted_images}, None, has_columns=False)
+        return open_unsorted(base, whole=base == root)
     if places := local_places(described):
         _check_split(arguments.extra_split, list(places))
         check_places(arguments, places[arguments.extra_split])
-    opened = open_dataset(described, [], choose=lambda names: [choose_splits(names, described)[0]])
-    _check_split(arguments.extra_split, list(opened.splits))
-    return opened
+    splits = open_dataset(described, [])
+    _check_split(arguments.extra_split, list(splits))
+    return splits[arguments.extra_split]
 
 
 def _check_split(wanted: str, names: list[str]) -> None:

@@ -1,22 +1,30 @@
 """The A/B test: two models on the same images, figure by figure, corrected for how many figures there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions
-from adsr_hf.decision.deltas import (
-    Delta,
-    calibration_delta,
-    higher_is_better,
-    per_image_delta,
-    resamples_for,
-    run_delta,
-    verdict_of,
-)
+from adsr_hf.decision.deltas import Delta, delta_of, higher_is_better, run_delta, verdict_of
+from adsr_hf.decision.differences import Scope
 from adsr_hf.decision.latency import LatencyPair, measure_latency
+from adsr_hf.evaluation.classes import majority_of
+from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure, figure_kind
+from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.statistics import holm
+from adsr_hf.evaluation.vectors import ERROR_RATES
 
 NOISE_FIGURES = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
+_CLASS_FIGURES = ("class_accuracy", "class_robust_accuracy")
+
+SCOPE_WORDS: dict[Scope, str] = {
+    "other runs": "Better and worse hold for other images and other seeds.",
+    "other runs of the candidate": "Better and worse hold for other images and other seeds of the candidate, against "
+    "this one run of the current model.",
+    "other runs of the current model": "Better and worse hold for other images and other seeds of the current model, "
+    "of this one run of the candidate.",
+    "these runs": "Better and worse hold for other images with these two runs only, not for other seeds.",
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,10 @@ class Comparison:
         not_compared: figures that could not be compared, each with the reason.
         latency: of both networks, measured in turn; None where it was not asked for or not possible.
         images: number of images.
+        scope: for which other runs better and worse hold too.
+        majority_class, majority_share: the most frequent class of the images, and the accuracy of always saying it.
+        not_beaten: for each side the conditions (``"clean"`` or a threat) under which one of its runs is not shown to
+            be more accurate than that.
     """
 
     candidate: str
@@ -37,6 +49,10 @@ class Comparison:
     not_compared: dict[str, str]
     latency: LatencyPair | None
     images: int
+    scope: Scope
+    majority_class: str
+    majority_share: float
+    not_beaten: dict[str, list[str]]
 
     def delta(self, name: str) -> Delta | None:
         """The delta of one figure, or None."""
@@ -53,29 +69,34 @@ class Comparison:
             "deltas": [one.as_dict() for one in self.deltas],
             "not_compared": self.not_compared,
             "latency": None if self.latency is None else self.latency.as_dict(),
+            "scope": self.scope,
+            "majority": {
+                "class": self.majority_class,
+                "share": self.majority_share,
+                "not_beaten": self.not_beaten,
+            },
         }
 
 
-def compare(
-    candidate: Arm, current: Arm, *, latency: bool = True, latency_bound: float | None = None, seed: int = 0
-) -> Comparison:
+def compare(candidate: Arm, current: Arm, *, latency: bool = True, latency_bound: float | None = None) -> Comparison:
     """Compare two arms that were measured on the same images under the same threats and attacks.
 
-    Intervals are paired bootstraps over images (and over seeds, where an arm has several). p-values are Holm-corrected
-    over every figure that has one.
+    Intervals and tests carry the images, and the seeds of each side that has several
+    (:mod:`adsr_hf.decision.differences`). p-values are Holm-corrected in three families, since each answers a question
+    of its own: the figures of all images, the classes one by one (so that many classes do not hide the average), and
+    the error rates of two classes, which say once more what their accuracies say.
 
     Args:
         candidate: the model that might replace the current one.
         current: the model in use.
         latency: measure the inference time of both networks, in turn, in this process.
         latency_bound: of the ratio of both times; they are measured until it is clear on which side of it that lies.
-        seed: of the bootstrap.
 
     Raises:
         RecordsError: when the conditions differ; it says which.
     """
     check_same_conditions(candidate.members[0], current.members[0])
-    deltas, missing = _per_image(candidate, current, seed)
+    deltas, missing = _per_image(candidate, current)
     for name, found in _per_run(candidate, current).items():
         if isinstance(found, str):
             missing[name] = found
@@ -89,34 +110,53 @@ def compare(
             missing["latency_ratio"] = str(error)
     else:
         missing["latency_ratio"] = "not asked for"
+    majority = majority_of(candidate.members[0].records)
     return Comparison(
         candidate.name,
         current.name,
-        tuple(_corrected(deltas)),
+        tuple(corrected(deltas)),
         missing,
         pair,
         candidate.members[0].records.images,
+        deltas[0].scope,
+        majority["class"],
+        majority["share"],
+        {"candidate": _not_beaten(candidate), "current": _not_beaten(current)},
     )
 
 
-def _per_image(candidate: Arm, current: Arm, seed: int) -> tuple[list[Delta], dict[str, str]]:
+def _not_beaten(arm: Arm) -> list[str]:
+    beaten = [majority_of(member.records)["beaten"] for member in arm.members]
+    return [condition for condition in beaten[0] if not all(one[condition] for one in beaten)]
+
+
+def _per_image(candidate: Arm, current: Arm) -> tuple[list[Delta], dict[str, str]]:
     records = candidate.members[0].records
-    means = ["accuracy"]
-    calibrations = ["ece", "ece_after_temperature"]
-    for threat in records.threats:
-        means.append(f"{threat}/robust_accuracy")
+    threats = records.threats
+    names = ["accuracy"]
+    for threat in threats:
+        names.append(f"{threat}/robust_accuracy")
         # After the last attack an image stands against all of them: that figure is there already.
-        means += [f"{threat}/{attack}/robust_accuracy" for attack in records.attacks[:-1]]
-        calibrations.append(f"{threat}/robust_ece")
-    means += [*NOISE_FIGURES, "brier_score"]
-    found = {name: per_image_delta(name, candidate, current, seed=seed) for name in means}
-    resamples = resamples_for(len(means) + len(calibrations))
-    for name in calibrations:
-        found[name] = calibration_delta(name, candidate, current, seed=seed, resamples=resamples)
+        names += [f"{threat}/{attack}/robust_accuracy" for attack in records.attacks[:-1]]
+    names += [*NOISE_FIGURES, "brier_score", "ece", "ece_after_temperature"]
+    names += [f"{threat}/robust_ece" for threat in threats]
+    found = {name: delta_of(name, candidate, current) for name in names}
     missing = {name: "not measured for both models" for name, delta in found.items() if delta is None}
-    for threat in records.threats:
+    for threat in threats:
         missing[f"{threat}/{records.attacks[-1]}/robust_accuracy"] = f"it is {threat}/robust_accuracy by definition"
+    # Classes without an image, and error rates where no class is called positive, are told by the evaluation.
+    found |= {name: delta_of(name, candidate, current) for name in class_figure_names(records)}
     return [delta for delta in found.values() if delta is not None], missing
+
+
+def class_figure_names(records: EvaluationRecords) -> list[str]:
+    """Accuracy of every class, and the error rates of two: clean, then under each threat."""
+    conditions = [CLEAN, *records.threats]
+    classes = records.summary["model"]["class_names"]
+    return [
+        *(class_figure(name, condition) for condition in conditions for name in classes),
+        *(attacked_name(rate, condition) for condition in conditions for rate in ERROR_RATES),
+    ]
 
 
 def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | str]:
@@ -137,14 +177,33 @@ def _gap(member: Member) -> float | None:
     return None if member.overfitting is None else float(member.overfitting["gap"])
 
 
-def _corrected(deltas: list[Delta]) -> list[Delta]:
-    tested = [one for one in deltas if one.p_value is not None]
-    adjusted = dict(zip([one.name for one in tested], holm([one.p_value or 0.0 for one in tested]), strict=True))
-    result = []
-    for one in deltas:
-        p_value = adjusted.get(one.name)
-        result.append(replace(one, adjusted_p_value=p_value, verdict=verdict_of(one.name, one.interval, p_value)))
-    return result
+def corrected(deltas: Sequence[Delta]) -> list[Delta]:
+    """The deltas with Holm's correction, in the families that :func:`compare` names, and with their verdicts."""
+    families: dict[str, list[int]] = {}
+    for index, one in enumerate(deltas):
+        if one.p_value is not None:
+            families.setdefault(_family(one.name), []).append(index)
+    adjusted = {
+        index: p_value
+        for members in families.values()
+        for index, p_value in zip(members, holm([deltas[one].p_value or 0.0 for one in members]), strict=True)
+    }
+    return [
+        replace(one, adjusted_p_value=own, verdict=verdict_of(one.name, one.interval, own))
+        for one, own in ((one, adjusted.get(index)) for index, one in enumerate(deltas))
+    ]
+
+
+def _family(name: str) -> str:
+    kind = figure_kind(name)
+    if kind in _CLASS_FIGURES:
+        return "classes"
+    return "error rates" if kind.removeprefix("robust_") in ERROR_RATES else "figures"
+
+
+def is_of_class(name: str) -> bool:
+    """Whether a figure is of one class's images."""
+    return _family(name) != "figures"
 
 
 def in_words(delta: Delta) -> str:
@@ -154,7 +213,11 @@ def in_words(delta: Delta) -> str:
     low, high = (scale * one for one in delta.interval)
     p_value = "" if delta.adjusted_p_value is None else f", p = {delta.adjusted_p_value:.2g} after Holm ({delta.test})"
     wanted = "higher" if higher_is_better(delta.name) else "lower"
+    levels = ""
+    if delta.calibrated_levels is not None:
+        mine, theirs = (scale * one for one in delta.calibrated_levels)
+        levels = f" (calibrated models: {mine:.1f} and {theirs:.1f}), without bias"
     return (
-        f"{delta.name}: {scale * delta.candidate:.1f} against {scale * delta.current:.1f}, "
+        f"{delta.name}: {scale * delta.candidate:.1f} against {scale * delta.current:.1f}{levels}, "
         f"{scale * delta.delta:+.1f} {unit} [{low:+.1f}, {high:+.1f}], {wanted} is better: {delta.verdict}{p_value}"
     )

@@ -1,30 +1,29 @@
 """One compared figure: its difference, how sure it is, and what that means."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adsr_hf.decision.arms import Arm, Member
-from adsr_hf.evaluation.figure_names import figure_kind
-from adsr_hf.evaluation.intervals import binned_gap, confidence_gap
-from adsr_hf.evaluation.statistics import (
-    RESAMPLES,
-    mcnemar_exact,
-    percentile_interval,
-    resampling_weights,
-    sign_flip_test,
+from adsr_hf.decision.differences import (
+    LEVEL,
+    Difference,
+    Scope,
+    calibration_difference,
+    mean_difference,
+    run_difference,
 )
+from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration, confidence_gap
+from adsr_hf.evaluation.figure_names import figure_kind
 from adsr_hf.evaluation.vectors import figure_vector
 
 Verdict = Literal["better", "worse", "no evidence"]
-LEVEL = 0.05
+_CALIBRATION_ERRORS = ("ece", "robust_ece", "ece_after_temperature")
 _LOWER_IS_BETTER = (
     *("ece", "ece_after_temperature", "brier_score", "flip_rate", "missed_rate", "false_alarm_rate"),
     *("best_to_last_gap", "latency_ratio"),
 )
-Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,19 @@ class Delta:
     Attributes:
         name: of the figure, as in a summary.
         candidate, current: values, averaged over seeds.
-        delta: candidate − current.
-        interval: paired bootstrap, 95%, over images (and over seeds where an arm has several).
+        delta: candidate − current; of an expected calibration error, whose value is biased, the difference of the root
+            mean squared errors without bias, which may have another sign than that of the values.
+        interval: of ``delta``, 95%, over images, and over seeds on each side that has several.
         test: how the p-value was found.
         p_value: None where there is no test.
-        adjusted_p_value: after Holm's correction over all figures of the comparison.
-        verdict: better or worse only if the interval excludes 0 and the adjusted p-value is below 0.05.
-        images: number of images.
+        images: number of images; 0 for a figure of the training runs.
         spread: standard deviation over seeds of candidate and current; None for one seed.
+        scope: for which other runs it holds too; ``"these runs"``: for none.
+        seeds: number of runs of candidate and current.
+        run_variances: of candidate and current, variance of one run's figure between runs; None for one seed.
+        calibrated_levels: of an expected calibration error, what each side would show if it were calibrated.
+        adjusted_p_value: after Holm's correction over its family.
+        verdict: better or worse only if the interval excludes 0 and the adjusted p-value is below 0.05.
     """
 
     name: str
@@ -53,17 +57,26 @@ class Delta:
     p_value: float | None
     images: int
     spread: tuple[float | None, float | None]
+    scope: Scope
+    seeds: tuple[int, int]
+    run_variances: tuple[float | None, float | None]
+    calibrated_levels: tuple[float, float] | None = None
     adjusted_p_value: float | None = None
     verdict: Verdict = "no evidence"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
-        return asdict(self) | {"interval": list(self.interval), "spread": list(self.spread)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def higher_is_better(name: str) -> bool:
     """Which direction of a figure is the good one."""
     return figure_kind(name).removeprefix("robust_") not in _LOWER_IS_BETTER
+
+
+def is_calibration_error(name: str) -> bool:
+    """Whether a figure is an expected calibration error, whose value is biased."""
+    return figure_kind(name) in _CALIBRATION_ERRORS
 
 
 def verdict_of(name: str, interval: tuple[float, float], adjusted: float | None) -> Verdict:
@@ -74,89 +87,59 @@ def verdict_of(name: str, interval: tuple[float, float], adjusted: float | None)
     return "better" if (low > 0) == higher_is_better(name) else "worse"
 
 
-def resamples_for(tests: int) -> int:
-    """Resamples of a bootstrap so many that its smallest p-value survives Holm's correction over ``tests`` tests."""
-    return max(RESAMPLES, 100 * tests)
-
-
-def per_image_delta(name: str, candidate: Arm, current: Arm, *, seed: int) -> Delta | None:
-    """Compare a figure that is a mean over images; None where one side did not measure it.
-
-    One run a side: exact McNemar for 0/1 outcomes. Several: a sign-flip test on the differences of each image's mean
-    over seeds, since an image that is counted once for each seed would pass for several independent ones.
-    """
-    mine, theirs = _vectors(name, candidate), _vectors(name, current)
-    if mine is None or theirs is None:
-        return None
-    images = mine.shape[1]
-    weights = resampling_weights(images, seed=seed)
-    replicates = _drawn(mine @ weights.T / images, seed, 0) - _drawn(theirs @ weights.T / images, seed, 1)
-    difference = mine.mean(0) - theirs.mean(0)
-    single = len(mine) == len(theirs) == 1
-    if single and np.isin(mine, (0, 1)).all() and np.isin(theirs, (0, 1)).all():
-        test, p_value = "exact McNemar", mcnemar_exact(int((difference > 0).sum()), int((difference < 0).sum()))
-    else:
-        test, p_value = "sign flips of each image", sign_flip_test(difference, seed=seed)
-    return _delta(name, mine.mean(1), theirs.mean(1), replicates, test, p_value, images)
-
-
-def calibration_delta(
-    name: str, candidate: Arm, current: Arm, *, seed: int, resamples: int = RESAMPLES
-) -> Delta | None:
-    """Compare an expected calibration error: ``"ece"``, ``"ece_after_temperature"`` or ``"{threat}/robust_ece"``.
-
-    Args:
-        resamples: of the bootstrap; no p-value is below 2 / (resamples + 1).
-    """
-    mine, theirs = _gaps(name, candidate, seed, resamples), _gaps(name, current, seed, resamples)
-    if mine is None or theirs is None:
-        return None
-    replicates = _drawn(mine[1], seed, 0) - _drawn(theirs[1], seed, 1)
-    crossed = min((replicates <= 0).sum(), (replicates >= 0).sum())
-    p_value = min(1.0, 2 * (int(crossed) + 1) / (len(replicates) + 1))
-    images = candidate.members[0].records.images
-    return _delta(name, mine[0], theirs[0], replicates, "bootstrap over images", p_value, images)
+def delta_of(name: str, candidate: Arm, current: Arm) -> Delta | None:
+    """Compare a figure of a summary; None where one side did not measure it."""
+    compared = _calibration_delta if is_calibration_error(name) else _mean_delta
+    return compared(name, candidate, current)
 
 
 def run_delta(name: str, candidate: list[float], current: list[float]) -> Delta:
-    """Compare a figure that each run has once, such as its training throughput.
-
-    The interval is the range over all pairs of a candidate and a current run, and there is no test: with a handful of
-    runs none could find anything.
-    """
+    """Compare a figure that each training run has once, such as its throughput: over runs, without a test."""
     mine, theirs = np.array(candidate), np.array(current)
-    interval = float(mine.min() - theirs.max()), float(mine.max() - theirs.min())
-    delta = float(mine.mean() - theirs.mean())
-    test = "none: the interval is the range over pairs of runs"
-    return Delta(name, float(mine.mean()), float(theirs.mean()), delta, interval, test, None, 0, _spread(mine, theirs))
+    return _delta(name, mine, theirs, run_difference(candidate, current), images=0, tested=False)
+
+
+def _mean_delta(name: str, candidate: Arm, current: Arm) -> Delta | None:
+    mine, theirs = _vectors(name, candidate), _vectors(name, current)
+    if mine is None or theirs is None:
+        return None
+    return _delta(name, mine.mean(1), theirs.mean(1), mean_difference(mine, theirs), images=mine.shape[1])
+
+
+def _calibration_delta(name: str, candidate: Arm, current: Arm) -> Delta | None:
+    mine, theirs = _errors(name, candidate), _errors(name, current)
+    if mine is None or theirs is None:
+        return None
+    sides = (mine, theirs)
+    values = [np.array([one.value for one in side]) for side in sides]
+    levels = [float(np.mean([one.calibrated_level for one in side])) for side in sides]
+    delta = _delta(name, values[0], values[1], calibration_difference(mine, theirs), images=mine[0].images)
+    return replace(delta, calibrated_levels=(levels[0], levels[1]))
 
 
 def _delta(
-    name: str,
-    mine: np.ndarray,
-    theirs: np.ndarray,
-    replicates: np.ndarray,
-    test: str,
-    p_value: float,
-    images: int,
+    name: str, mine: np.ndarray, theirs: np.ndarray, found: Difference, *, images: int, tested: bool = True
 ) -> Delta:
-    first, second = float(mine.mean()), float(theirs.mean())
-    interval = percentile_interval(replicates)
-    return Delta(name, first, second, first - second, interval, test, p_value, images, _spread(mine, theirs))
+    return Delta(
+        name,
+        float(mine.mean()),
+        float(theirs.mean()),
+        found.delta,
+        found.interval,
+        found.test,
+        found.p_value if tested else None,
+        images,
+        _spread(mine, theirs),
+        found.scope,
+        (len(mine), len(theirs)),
+        found.run_variances,
+    )
 
 
 def _spread(mine: np.ndarray, theirs: np.ndarray) -> tuple[float | None, float | None]:
     """Standard deviation over the runs of each side."""
     own, other = (float(one.std(ddof=1)) if len(one) > 1 else None for one in (mine, theirs))
     return own, other
-
-
-def _drawn(replicates: np.ndarray, seed: int, side: int) -> np.ndarray:
-    """Replicates of an arm's mean: its runs are resampled too, (S, R) to (R,)."""
-    runs, resamples = replicates.shape
-    picks = np.random.default_rng([seed, side, runs]).integers(0, runs, (runs, resamples))
-    drawn: np.ndarray = np.take_along_axis(replicates, picks, axis=0).mean(0)
-    return drawn
 
 
 def _vectors(name: str, arm: Arm) -> np.ndarray | None:
@@ -177,20 +160,16 @@ def _brier(member: Member) -> np.ndarray:
     return squares
 
 
-def _gaps(name: str, arm: Arm, seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Values (S,) and replicates (S, R) of an expected calibration error."""
-    threat, _, figure = name.rpartition("/")
-    values, replicates = [], []
+def _errors(name: str, arm: Arm) -> list[DebiasedCalibration] | None:
+    """Of each run its expected calibration error, one that :func:`is_calibration_error` names."""
+    threat = name.removesuffix("/robust_ece") if name.endswith("/robust_ece") else ""
+    found = []
     for member in arm.members:
         records = member.records
         logits = records.logits(f"{threat}.worst" if threat else "clean").astype(np.float64)
-        if figure == "ece_after_temperature":
+        if name == "ece_after_temperature":
             if not records.summary["temperature"]:
                 return None
             logits = logits / records.summary["temperature"]["value"]
-        weights = resampling_weights(records.images, resamples=resamples, seed=seed)
-        value, own = binned_gap([confidence_gap(logits, records.labels)], weights)
-        values.append(value)
-        # A resample's bins are noisier, and its error higher, than the sample's: by the more, the smaller the error.
-        replicates.append(own + (value - own.mean()))
-    return np.array(values), np.stack(replicates)
+        found.append(DebiasedCalibration([confidence_gap(logits, records.labels)]))
+    return found

@@ -1,7 +1,6 @@
 """Promote, keep, or not decidable: a policy's rules on a comparison."""
 
 import difflib
-import math
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -10,13 +9,11 @@ from adsr_hf.decision.arms import Arm, Member
 from adsr_hf.decision.compare import Comparison
 from adsr_hf.decision.deltas import Delta, higher_is_better
 from adsr_hf.decision.policy import ALL, Policy
+from adsr_hf.decision.sample_size import MOST_IMAGES, MOST_RUNS, needed_to_decide
 
 Outcome = Literal["pass", "fail", "not decidable"]
 Decision = Literal["promote", "keep", "not decidable"]
 EXIT_STATUS: dict[Decision, int] = {"promote": 0, "keep": 3, "not decidable": 2}
-_MOST_IMAGES = 10_000_000
-# How much narrower than just touching the bound an interval must be expected to be, for four decisions in five.
-_POWER_80 = 1 + 0.84 / 1.96
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,8 @@ class RuleOutcome:
         interval: of ``measured``, 95%.
         outcome: pass, fail, or not decidable.
         images_needed: about how many images would decide it four times in five, where more would help.
+        seeds_needed: about how many seeds a side would, together with images_needed where that is set; None where more
+            images alone do, and where each side has one.
         words: one plain sentence.
     """
 
@@ -42,6 +41,7 @@ class RuleOutcome:
     outcome: Outcome
     images_needed: int | None
     words: str
+    seeds_needed: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -104,27 +104,27 @@ def _bounded(rule: str, delta: Delta, least: float, bound: float) -> RuleOutcome
         outcome: Outcome = "not decidable"
     else:
         outcome = "pass" if low > least else "fail" if high < least else "not decidable"
-    needed = None
-    if outcome == "not decidable" and delta.images:
-        needed = _images_needed(delta.images, gain, low, high, least)
+    images_needed = seeds_needed = None
+    if outcome == "not decidable" and not lone:
+        images_needed, seeds_needed = needed_to_decide(delta, sign * least)
     words = (
         f"{delta.name}: {delta.candidate:.4g} against {delta.current:.4g}, a gain of {gain:+.4g} [{low:+.4g}, "
         f"{high:+.4g}]; more than {least:+.4g} is wanted"
     )
     if lone:
         words += "; one run a side has no spread, several seeds would decide"
-    elif needed:
-        words += "; " + ("more than" if needed == _MOST_IMAGES else "about") + f" {needed:,} images would decide"
-    return RuleOutcome(rule, delta.name, bound, gain, (low, high), outcome, needed, words)
+    elif outcome == "not decidable":
+        words += _needed_words(images_needed, seeds_needed)
+    return RuleOutcome(rule, delta.name, bound, gain, (low, high), outcome, images_needed, words, seeds_needed)
 
 
-def _images_needed(images: int, gain: float, low: float, high: float, least: float) -> int:
-    """An interval shrinks with the root of the number of images: when would its end reach the bound?"""
-    half = _POWER_80 * (gain - low if gain >= least else high - gain)
-    distance = abs(gain - least)
-    if distance * math.sqrt(_MOST_IMAGES / images) <= half:
-        return _MOST_IMAGES
-    return math.ceil(images * (half / distance) ** 2)
+def _needed_words(images: int | None, seeds: int | None) -> str:
+    parts = []
+    if seeds is not None:
+        parts.append(f"{'more than' if seeds == MOST_RUNS else 'about'} {seeds} seeds a side")
+    if images is not None:
+        parts.append(f"{'more than' if images == MOST_IMAGES else 'about'} {images:,} images")
+    return f"; {' with '.join(parts)} would decide" if parts else ""
 
 
 def _sane(policy: Policy, candidate: Arm) -> list[RuleOutcome]:

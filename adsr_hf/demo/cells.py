@@ -44,7 +44,7 @@ class Cell:
         if not path.is_file():
             return None
         result = json.loads(path.read_text(encoding="utf-8"))
-        return result if result["key"] == self.key else None
+        return {**result, "folder": str(self.folder)} if result["key"] == self.key else None
 
 
 def run_cells(cells: list[Cell], workers: int) -> Iterator[tuple[Cell, dict[str, Any]]]:
@@ -145,4 +145,4 @@ def _train_and_measure(cell: Cell) -> dict[str, Any]:
         "summary": records.summary,
     }
     write_json(cell.folder / CELL_FILE, result)
-    return result
+    return {**result, "folder": str(cell.folder)}

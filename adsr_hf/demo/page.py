@@ -47,8 +47,10 @@ deviation over {len(SEEDS)} seeds.</p>
 {_html_table(table(results))}
 <h2>What changed, in words</h2>
 {comparisons}
-<p>“Better” and “worse” mean: the same way for every seed, and more than the seeds differ among themselves. ECE is the
-gap between how sure the model says it is and how often it is right; 0 is best. “One temperature fitted” divides the
+<p>“Better” and “worse” mean: the 95% interval, which carries the images and the seeds, lies beside 0, and the p-value
+stays below 0.05 when it is corrected for the number of figures. ECE is the
+gap between how sure the model says it is and how often it is right; 0 is best, and chance alone makes it larger, which
+its change is freed from. “One temperature fitted” divides the
 logits by one number fitted on held-out images, which changes no decision.</p>
 <figure>{accuracy_against_epsilon({ARM_NAMES[arm]: curve(results, arm) for arm in ARMS}, EPSILON)}
 <figcaption>Accuracy against the attacker's radius; bands are the range over seeds. Radius 0 is no attack.</figcaption>

@@ -1,10 +1,13 @@
 """From the demo's cells to its table and its words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
+from adsr_hf.decision.arms import read_arm
+from adsr_hf.decision.compare import corrected
+from adsr_hf.decision.deltas import Delta, delta_of, run_delta
 from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATED_EPSILONS, EVALUATION_STEPS, SEEDS
 from adsr_hf.tables import as_markdown, mean_and_spread
 
@@ -19,26 +22,26 @@ class Figure:
 
     Attributes:
         name: heading.
-        read: takes it from a cell's result, as a share in [0, 1].
-        higher_is_better: which direction a reader hopes for.
+        recorded: its name in a summary; None for the drop from the best to the last robust accuracy in training.
     """
 
     name: str
-    read: Callable[[Result], float]
-    higher_is_better: bool
+    recorded: str | None
 
-
-def _recorded(name: str) -> Callable[[Result], float]:
-    return lambda result: float(result["summary"]["figures"][name]["value"])
+    def read(self, result: Result) -> float:
+        """Take it from a cell's result, as a share in [0, 1]."""
+        if self.recorded is None:
+            return float(result["robust_overfitting"]["student"]["gap"])
+        return float(result["summary"]["figures"][self.recorded]["value"])
 
 
 FIGURES = (
-    Figure("accuracy", _recorded("accuracy"), True),
-    Figure("robust accuracy", _recorded(f"Linf {EPSILON}/robust_accuracy"), True),
-    Figure("ECE", _recorded("ece"), False),
-    Figure("ECE, one temperature fitted", _recorded("ece_after_temperature"), False),
-    Figure("ECE under attack", _recorded(f"Linf {EPSILON}/robust_ece"), False),
-    Figure("best minus last robust", lambda result: result["robust_overfitting"]["student"]["gap"], False),
+    Figure("accuracy", "accuracy"),
+    Figure("robust accuracy", f"Linf {EPSILON}/robust_accuracy"),
+    Figure("ECE", "ece"),
+    Figure("ECE, one temperature fitted", "ece_after_temperature"),
+    Figure("ECE under attack", f"Linf {EPSILON}/robust_ece"),
+    Figure("best minus last robust", None),
 )
 
 
@@ -66,42 +69,45 @@ Percent, mean ± standard deviation over seeds. Robust: Linf {EPSILON}, PGD-{EVA
 
 {as_markdown(table(results))}
 
-ADSR against adversarial training, paired by seed:
+ADSR against adversarial training, paired by image, with 95% intervals over images and seeds; better and worse after
+Holm's correction over these figures. The change in ECE is that of the root mean squared gap between confidence and
+accuracy, without the bias that chance brings:
 
 {changes}
 """
 
 
 def differences(results: Sequence[Result], first: str, second: str) -> list[str]:
-    """What changes from arm ``second`` to arm ``first``, figure by figure, paired by seed, in plain words.
+    """What changes from arm ``second`` to arm ``first``, figure by figure, in plain words.
 
-    A change is called better or worse only if it goes the same way for every seed and exceeds the spread between
-    seeds; otherwise there is no clear difference. Three seeds are few: this is a reading aid, not a test.
+    By the tests and intervals of ``adsr compare``, which carry images and seeds, Holm-corrected over the figures. What
+    is measured on held-out images while training has an interval over seeds and no test.
     """
-    by_seed = {(result["arm"], result["seed"]): result for result in results}
-    seeds = sorted({result["seed"] for result in results})
-    lines = []
+    arms = [read_arm([result["folder"] for result in results if result["arm"] == arm]) for arm in (first, second)]
+    deltas = []
     for figure in FIGURES:
-        changes = [figure.read(by_seed[first, seed]) - figure.read(by_seed[second, seed]) for seed in seeds]
-        lines.append(f"{figure.name}: {_in_words(changes, figure)}")
-    return lines
+        if figure.recorded is None:
+            sides = ([figure.read(one) for one in results if one["arm"] == arm] for arm in (first, second))
+            deltas.append(run_delta("best_to_last_gap", *sides))
+        else:
+            delta = delta_of(figure.recorded, *arms)
+            assert delta is not None
+            deltas.append(delta)
+    return [f"{figure.name}: {_in_words(delta)}" for figure, delta in zip(FIGURES, corrected(deltas), strict=True)]
 
 
-def _in_words(changes: list[float], figure: Figure) -> str:
-    average, spread = mean(changes), stdev(changes) if len(changes) > 1 else 0.0
-    same_way = all(change > 0 for change in changes) or all(change < 0 for change in changes)
-    if not same_way or abs(average) <= spread:
-        verdict = "no clear difference"
-    else:
-        verdict = "better" if (average > 0) == figure.higher_is_better else "worse"
-    return f"{100 * average:+.1f} ± {100 * spread:.1f} points, {verdict}"
+def _in_words(delta: Delta) -> str:
+    low, high = (100 * end for end in delta.interval)
+    verdict = "no clear difference" if delta.verdict == "no evidence" else delta.verdict
+    words = "not tested" if delta.p_value is None else verdict
+    return f"{100 * delta.delta:+.1f} points [{low:+.1f}, {high:+.1f}], {words}"
 
 
 def curve(results: Sequence[Result], arm: str) -> tuple[list[float], list[list[float]]]:
     """Radii, 0 first, and for each the accuracies over seeds, as shares in [0, 1]."""
     names = ["accuracy", *(f"Linf {epsilon}/robust_accuracy" for epsilon in EVALUATED_EPSILONS)]
     own = [result for result in results if result["arm"] == arm]
-    return [0.0, *EVALUATED_EPSILONS], [[_recorded(name)(result) for result in own] for name in names]
+    return [0.0, *EVALUATED_EPSILONS], [[Figure(name, name).read(result) for result in own] for name in names]
 
 
 def training_curve(results: Sequence[Result], arm: str, figure: str) -> tuple[list[int], list[float]]:

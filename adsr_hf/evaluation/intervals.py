@@ -1,50 +1,16 @@
-"""A figure with its 95% interval: Wilson for shares of images, bootstrap over images for the rest."""
+"""A figure with its 95% interval: Wilson for shares, bootstrap for means, limits without bias for binned errors."""
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
 from adsr_hf.evaluation.accuracy import wilson_interval
-from adsr_hf.evaluation.calibration import ASSIGNMENTS
-from adsr_hf.evaluation.statistics import bootstrap_interval, percentile_interval, resampling_weights
+from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration, Part, confidence_gap
+from adsr_hf.evaluation.statistics import bootstrap_interval, resampling_weights
 
-BINS = 15
 FigureEntry = dict[str, Any]
-
-
-# What images are sorted by, and the quantity whose mean in each bin should be 0: both (N,).
-Part = tuple[torch.Tensor, torch.Tensor]
-
-
-def confidence_gap(logits: np.ndarray, labels: np.ndarray) -> Part:
-    """Confidence of each image, and confidence minus 1 if it is right, or minus 0."""
-    probabilities = torch.softmax(torch.from_numpy(logits).double(), dim=1)
-    confidence, prediction = probabilities.max(1)
-    return confidence, confidence - (prediction == torch.from_numpy(labels)).double()
-
-
-def binned_gap(
-    parts: list[Part], weights: NDArray[np.float32], *, binning: str = "equal_width"
-) -> tuple[float, NDArray[np.float64]]:
-    """Σ over bins of |sum of gaps in the bin| / N, averaged over the parts: (value, (resamples,) replicates).
-
-    Args:
-        weights: (resamples, N), from :func:`adsr_hf.evaluation.statistics.resampling_weights`.
-    """
-    images = weights.shape[1]
-    value, replicates = 0.0, np.zeros(len(weights))
-    for scores, gap in parts:
-        edges, index = ASSIGNMENTS[binning](scores.contiguous(), BINS)
-        in_bins = np.zeros((images, len(edges) - 1), dtype=np.float32)
-        in_bins[np.arange(images), index.numpy()] = gap.numpy()
-        exact = np.bincount(index.numpy(), weights=gap.numpy(), minlength=len(edges) - 1)
-        value += math.fsum(np.abs(exact)) / images
-        replicates += np.abs(weights @ in_bins).sum(axis=1) / images
-    return value / len(parts), replicates / len(parts)
 
 
 def share_entry(successes: int, total: int) -> FigureEntry:
@@ -59,7 +25,7 @@ def share_entry(successes: int, total: int) -> FigureEntry:
 
 
 class Intervals:
-    """Figures of one set of images, all from the same resamples.
+    """Figures of one set of images, all means from the same resamples.
 
     Args:
         images: at least 1.
@@ -86,8 +52,10 @@ class Intervals:
         """Every figure of how far confidences can be believed.
 
         ``ece`` and ``ece_equal_mass`` are Σ_m |Σ_{i in bin m} (confidence_i − right_i)| / N; ``classwise_ece`` (Kull
-        et al. 2019, arXiv 1910.12656) is the mean over classes of the same for each class's probability. Resamples
-        keep the bins of the sample.
+        et al. 2019, arXiv 1910.12656) is the mean over classes of the same for each class's probability. Such a value
+        is biased upwards: ``calibrated_level`` beside it is what a calibrated model would show with as many images and
+        these confidences. ``interval`` is of the error without sampling noise, from an estimate without that bias
+        (:mod:`adsr_hf.evaluation.debiased_calibration`), widened to the value where that lies above it.
 
         Args:
             logits: (N, K), float.
@@ -111,10 +79,9 @@ class Intervals:
         }
 
     def _gaps(self, parts: list[Part], binning: str) -> FigureEntry:
-        value, replicates = binned_gap(parts, self._weights, binning=binning)
-        return self._entry(value, percentile_interval(replicates))
+        error = DebiasedCalibration(parts, binning=binning)
+        return self._entry(error.value, error.interval) | {"calibrated_level": error.calibrated_level}
 
     def _entry(self, value: float, interval: tuple[float, float]) -> FigureEntry:
-        # Binned gaps are biased upwards in resamples, so that the interval may lie beside the value; it is widened.
         low, high = min(interval[0], value), max(interval[1], value)
         return {"value": value, "interval": [low, high], "images": self.images}

@@ -1,6 +1,5 @@
 """The outcome of one sanity check, and the rules by which samples of images decide it."""
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -71,16 +70,9 @@ def binomial_tail(count: int, total: int, share: float) -> float:
         raise ValueError(
             f"count={count}, total={total} and share={share} must satisfy 0 <= count <= total and 0 < share < 1"
         )
-    # Log binomials: binomial coefficients overflow a float where a thousand images are counted.
-    logs = [
-        math.lgamma(total + 1)
-        - math.lgamma(hits + 1)
-        - math.lgamma(total - hits + 1)
-        + hits * math.log(share)
-        + (total - hits) * math.log1p(-share)
-        for hits in range(count, total + 1)
-    ]
-    return min(1.0, math.fsum(math.exp(one) for one in logs))
+    from scipy.stats import binom
+
+    return float(binom.sf(count - 1, total, share))
 
 
 def exceeds(count: int, total: int, share: float, level: float = LEVEL) -> bool:

@@ -7,9 +7,10 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
-from adsr_hf.decision.deltas import Delta, calibration_delta, per_image_delta, resamples_for, verdict_of
+from adsr_hf.decision.compare import corrected
+from adsr_hf.decision.deltas import Delta, delta_of
+from adsr_hf.evaluation.figure_names import attacked_name, class_figure
 from adsr_hf.evaluation.records import SUMMARY_FILE, RecordsError
-from adsr_hf.evaluation.statistics import holm
 from adsr_hf.study.cells import LOG_FILE, Cell, is_finished, outcome_of
 from adsr_hf.study.description import Study
 
@@ -20,6 +21,8 @@ RECORD_FILE = "study.json"
 PlanWritten = Literal["before results", "after results", "unknown"]
 
 _SPEED = "images_per_second"
+# Of the classes the one whose accuracy under attack, averaged over seeds, is the lowest.
+WORST_CLASS = "worst_class_accuracy"
 _NOISE_FIGURES = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
 
 
@@ -55,7 +58,8 @@ class _Row:
 def study_record(study: Study) -> dict[str, Any]:
     """Every figure of every finished cell, and of each table: means, spreads, and tests against the baseline.
 
-    p-values are Holm-corrected over all tests of a table, which is one variant's.
+    p-values are Holm-corrected over all tests of a table, which is one variant's; those of single classes are a family
+    of their own. A test's ``scope`` says whether it holds for other seeds too, or for these runs only.
 
     Raises:
         RecordsError: when a finished cell's records are damaged, or its model changed since it was measured.
@@ -97,10 +101,12 @@ def _variant(study: Study, variant: str) -> dict[str, Any]:
     if not measured:
         return {"name": variant, "threats": [], "attacks": [], "images": 0, "figures": [], "rows": []}
     summary = measured[0].records.summary
-    names = figure_names(measured[0].records.threats, measured[0].records.attacks)
-    values = {row.name: {name: _values(row, name) for name in names} for row in rows}
-    names = [name for name in names if any(values[row.name][name] for row in rows)]
-    tests, refused = _tests(study, rows, [name for name in names if name not in RUN_FIGURES])
+    threats, classes = measured[0].records.threats, summary["model"]["class_names"]
+    names = figure_names(threats, measured[0].records.attacks)
+    figures = {row.name: _figures(row, names) | _worst_classes(row, threats, classes) for row in rows}
+    names = [name for name in names if any(name in figures[row.name] for row in rows)]
+    under_attack = [class_figure(name, threat) for threat in threats for name in classes]
+    tests, refused = _tests(study, rows, [*(one for one in names if one not in RUN_FIGURES), *under_attack])
     return {
         "name": variant,
         "threats": summary["threats"],
@@ -115,7 +121,7 @@ def _variant(study: Study, variant: str) -> dict[str, Any]:
                 "seeds": [cell.seed for cell in row.finished],
                 "unfinished_seeds": [cell.seed for cell in row.cells if cell not in row.finished],
                 "folders": [str(cell.folder) for cell in row.finished],
-                "figures": {name: _described(own) for name in names if (own := values[row.name][name])},
+                "figures": figures[row.name],
                 "against_baseline": tests.get(row.name, {}),
                 "not_compared": refused.get(row.name),
             }
@@ -136,7 +142,8 @@ def figure_names(threats: list[str], attacks: list[str]) -> list[str]:
         for name in [f"{threat}/{attacks[0]}/robust_accuracy", f"{threat}/robust_accuracy"][len(attacks) == 1 :]
     ]
     calibration = ["ece", *(f"{threat}/robust_ece" for threat in threats), "ece_after_temperature"]
-    return ["accuracy", *robust, *calibration, *_NOISE_FIGURES, *RUN_FIGURES]
+    worst = [attacked_name(WORST_CLASS, threat) for threat in threats]
+    return ["accuracy", *robust, *worst, *calibration, *_NOISE_FIGURES, *RUN_FIGURES]
 
 
 def _rows(study: Study, variant: str, arm: str) -> list[_Row]:
@@ -151,17 +158,38 @@ def _rows(study: Study, variant: str, arm: str) -> list[_Row]:
     return rows
 
 
+def _figures(row: _Row, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Each figure that all finished cells of the row have."""
+    return {name: _described(values) for name in names if (values := _values(row, name))}
+
+
+def _worst_classes(row: _Row, threats: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Under each threat the class with the lowest mean, by name; tests of it are those of its own figure."""
+    result = {}
+    for threat in threats:
+        of_class = {name: values for name in classes if (values := _values(row, class_figure(name, threat)))}
+        if of_class:
+            worst = min(of_class, key=lambda name: fmean(of_class[name]))
+            named = {"class": worst, "figure": class_figure(worst, threat)}
+            result[attacked_name(WORST_CLASS, threat)] = _described(of_class[worst]) | named
+    return result
+
+
 def _values(row: _Row, name: str) -> list[float]:
     """A figure of every finished cell; empty where not all of them have it."""
     if row.arm is None:
         return []
-    if name in RUN_FIGURES:
-        found = [RUN_FIGURES[name](member) for member in row.arm.members]
-    else:
-        entries = [member.records.summary["figures"].get(name) for member in row.arm.members]
-        found = [None if entry is None else float(entry["value"]) for entry in entries]
-    values = [value for value in found if value is not None]
-    return values if len(values) == len(found) else []
+    entries = [_entry(member, name) for member in row.arm.members]
+    values = [entry["value"] for entry in entries if entry is not None]
+    return values if len(values) == len(entries) else []
+
+
+def _entry(member: Member, name: str) -> dict[str, Any] | None:
+    if name not in RUN_FIGURES:
+        found: dict[str, Any] | None = member.records.summary["figures"].get(name)
+        return found
+    value = RUN_FIGURES[name](member)
+    return None if value is None else {"value": value}
 
 
 def _described(values: list[float]) -> dict[str, Any]:
@@ -174,8 +202,7 @@ def _tests(study: Study, rows: list[_Row], names: list[str]) -> tuple[dict[str, 
     others = [row for row in rows if row.arm is not None and row.arm is not base]
     if base is None:
         return {}, {}
-    resamples = resamples_for(len(others) * len(names))
-    found: dict[tuple[str, str], Delta] = {}
+    found: list[tuple[str, Delta]] = []
     refused: dict[str, str] = {}
     for row in others:
         assert row.arm is not None
@@ -184,28 +211,13 @@ def _tests(study: Study, rows: list[_Row], names: list[str]) -> tuple[dict[str, 
         except RecordsError as error:
             refused[row.name] = str(error)
             continue
-        for name in names:
-            delta = _delta(name, row.arm, base, resamples)
-            if delta is not None:
-                found[row.name, name] = delta
-    adjusted = holm([_p_value(delta) for delta in found.values()])
+        deltas = [delta_of(name, row.arm, base) for name in names]
+        found += [(row.name, delta) for delta in deltas if delta is not None]
     result: dict[str, dict[str, Any]] = {}
-    for ((row_name, name), delta), p_value in zip(found.items(), adjusted, strict=True):
-        verdict = verdict_of(name, delta.interval, p_value)
-        whole = replace(delta, adjusted_p_value=p_value, verdict=verdict)
-        result.setdefault(row_name, {})[name] = whole.as_dict()
+    whole = corrected([delta for _, delta in found])
+    for (row_name, _), delta in zip(found, whole, strict=True):
+        result.setdefault(row_name, {})[delta.name] = delta.as_dict()
     return result, refused
-
-
-def _delta(name: str, candidate: Arm, current: Arm, resamples: int) -> Delta | None:
-    if name.rpartition("/")[2] in ("ece", "robust_ece", "ece_after_temperature"):
-        return calibration_delta(name, candidate, current, seed=0, resamples=resamples)
-    return per_image_delta(name, candidate, current, seed=0)
-
-
-def _p_value(delta: Delta) -> float:
-    assert delta.p_value is not None
-    return delta.p_value
 
 
 def _unfinished(cell: Cell) -> dict[str, Any]:

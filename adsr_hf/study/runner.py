@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import IO
 
-from adsr_hf.interrupt import Stopped, signal_of
 from adsr_hf.study.cells import LOG_FILE, Cell, begin, finish, outcome_of, why_refused
 from adsr_hf.study.preflight import refuse_unmeasurable
 
@@ -52,8 +51,7 @@ def run_cells(
 
     Raises:
         UsageError: before anything is run, where a cell could be trained but not measured.
-        Stopped: after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once every running cell has saved a checkpoint or a second
-            Ctrl-C came.
+        KeyboardInterrupt: after Ctrl-C, once every running cell has saved a checkpoint or a second Ctrl-C came.
     """
     refuse_unmeasurable(cells)
     slots = [_Slot(threads, launch) for _ in range(min(parallel, len(cells)))]
@@ -74,16 +72,15 @@ def run_cells(
     try:
         for future in as_completed(futures):
             yield future.result()
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt:
         for waiting in futures:
             waiting.cancel()
         for slot in slots:
             slot.interrupt()
         for slot in slots:
             slot.wait(_SECONDS_TO_SAVE)
-        raise Stopped(
-            "stopped on request; what was being trained has saved a checkpoint. The same command goes on from there",
-            signum=signal_of(stop),
+        raise KeyboardInterrupt(
+            "stopped on request; what was being trained has saved a checkpoint. The same command goes on from there"
         ) from None
     finally:
         for waiting in futures:
@@ -114,14 +111,14 @@ class _Slot:
             finish(cell, error=f"its process {status}; see {LOG_FILE}", seconds=time.perf_counter() - started)
 
     def interrupt(self) -> None:
-        """Ask for a checkpoint and the end, with a signal that is not ignored where the study runs in background."""
+        """Ask for a checkpoint and the end, as Ctrl-C does."""
         self.stopping = True
         if self.process is not None and self.process.poll() is None:
             if self.launch is None:
-                self.process.send_signal(signal.SIGTERM)
+                self.process.send_signal(signal.SIGINT)
             else:
-                # A launcher of one process passes it on to nobody; twice is as good as once.
-                os.killpg(self.process.pid, signal.SIGTERM)
+                # The launcher passes it on to nobody.
+                os.killpg(self.process.pid, signal.SIGINT)
 
     def wait(self, seconds: float) -> None:
         """Wait for the process to end by itself."""

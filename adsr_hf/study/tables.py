@@ -4,7 +4,8 @@ import csv
 import io
 from typing import Any
 
-from adsr_hf.study.results import RUN_FIGURES, PlanWritten
+from adsr_hf.evaluation.figure_names import read_class_figure
+from adsr_hf.study.results import RUN_FIGURES, WORST_CLASS, PlanWritten
 from adsr_hf.tables import as_markdown, as_text
 
 Record = dict[str, Any]
@@ -16,7 +17,14 @@ _PLAN_HEADINGS: dict[PlanWritten, str] = {
     "after results": "## Plan, changed after the first cells were run",
     "unknown": "## Plan",
 }
-_MARKS = {"better": " ▲", "worse": " ▼", "no evidence": ""}
+# Filled where the difference would hold with other seeds too, hollow where these runs alone are tested.
+_MARKS = {"better": ("▲", "△"), "worse": ("▼", "▽")}
+_HOLDS = {
+    "other runs": "",
+    "other runs of the candidate": ", other seeds of this arm only",
+    "other runs of the current model": ", other seeds of the baseline only",
+    "these runs": ", these runs only",
+}
 _NAMES = {
     "accuracy": "clean accuracy",
     "ece": "ECE",
@@ -35,11 +43,16 @@ def label(name: str, variant: Record) -> str:
     """What a figure is called over a column; the threat is named only where there are several."""
     if name in _NAMES:
         return _NAMES[name]
+    of_class = read_class_figure(name, variant["threats"])
+    if of_class is not None:
+        return f"robust, {of_class[1]}" + (f", {of_class[0]}" if len(variant["threats"]) > 1 else "")
     threat = next(threat for threat in variant["threats"] if name.startswith(f"{threat}/"))
     attack, _, figure = name.removeprefix(f"{threat}/").rpartition("/")
     against = f", {threat}" if len(variant["threats"]) > 1 else ""
     if figure == "robust_ece":
         return f"ECE under attack{against}"
+    if figure == f"robust_{WORST_CLASS}":
+        return f"robust, worst class{against}"
     worst = not attack and len(variant["attacks"]) > 1
     return f"robust, {'worst of all' if worst else _first_attack(variant)}{against}"
 
@@ -69,8 +82,15 @@ def _cell(row: Record, name: str) -> str:
     if figure is None:
         return _MISSING
     spread = "" if figure["spread"] is None else f" ± {number(name, figure['spread'])}"
-    tested = row["against_baseline"].get(name)
-    return f"{number(name, figure['mean'])}{spread}{_MARKS[tested['verdict']] if tested else ''}"
+    of_class = f" ({figure['class']})" if "class" in figure else ""
+    tested = row["against_baseline"].get(figure.get("figure", name))
+    return f"{number(name, figure['mean'])}{spread}{of_class}{_mark(tested)}"
+
+
+def _mark(tested: Record | None) -> str:
+    if tested is None or tested["verdict"] not in _MARKS:
+        return ""
+    return f" {_MARKS[tested['verdict']][tested['scope'] != 'other runs']}"
 
 
 def differences(variant: Record) -> Rows:
@@ -79,14 +99,41 @@ def differences(variant: Record) -> Rows:
     for row in variant["rows"]:
         if row["not_compared"]:
             rows.append([row["name"], *[_MISSING] * 4, f"not compared: {row['not_compared']}"])
-        for name in variant["figures"]:
-            tested = row["against_baseline"].get(name)
-            if tested is None:
+        for name, tested in row["against_baseline"].items():
+            of_class = read_class_figure(name, variant["threats"])
+            if of_class is not None and tested["verdict"] == "no evidence":
                 continue
             low, high = map(_signed, tested["interval"])
             change, p_value = _signed(tested["delta"]), f"{tested['adjusted_p_value']:.2g}"
-            rows.append([row["name"], label(name, variant), change, f"[{low}, {high}]", p_value, tested["verdict"]])
+            verdict = tested["verdict"] + (_HOLDS[tested["scope"]] if tested["verdict"] in _MARKS else "")
+            rows.append([row["name"], label(name, variant), change, f"[{low}, {high}]", p_value, verdict])
     return rows
+
+
+def marks_words(variant: Record, baseline: str) -> str:
+    """What the marks of a table mean; of the hollow ones only where there may be some."""
+    tests = [tested for row in variant["rows"] for tested in row["against_baseline"].values()]
+    of_classes = sum(
+        read_class_figure(name, variant["threats"]) is not None
+        for row in variant["rows"]
+        for name in row["against_baseline"]
+    )
+    family = f"the {len(tests) - of_classes} tests of this table"
+    family += f" and the {of_classes} of single classes, each family by itself" if of_classes else ""
+    words = [
+        f"▲ better, ▼ worse than {baseline}, and would be with other seeds and other images: the paired interval over "
+        f"images and seeds excludes 0 and p < 0.05 after Holm's correction over {family}; no mark means no evidence."
+    ]
+    if any(tested["scope"] != "other runs" for tested in tests):
+        words.append(
+            "△ better, ▽ worse on other images, but for these runs only: where an arm has one seed nothing is known "
+            "of others."
+        )
+    words.append(
+        "An ECE is this sample's, which chance alone makes larger than 0; its change is that of the root mean squared "
+        "gap between confidence and accuracy, without that bias."
+    )
+    return " ".join(words)
 
 
 def _signed(share: float) -> str:
@@ -101,10 +148,8 @@ def as_terminal(record: Record) -> str:
         images = f"{variant['images']} test images, percent, mean ± standard deviation over seeds"
         parts.append("\n".join([f"{variant['name']}: {images}" if variant["name"] else images, ""]))
         parts[-1] += "\n" + as_text(table(variant))
-    if record["baseline"]:
-        parts.append(
-            f"▲ better, ▼ worse than {record['baseline']} beyond chance (Holm-corrected); no mark: no evidence"
-        )
+        if record["baseline"] and len(differences(variant)) > 1:
+            parts.append(marks_words(variant, record["baseline"]))
     return "\n\n".join(parts + _unfinished(record))
 
 
@@ -134,11 +179,9 @@ def _variant_document(variant: Record, baseline: str | None) -> list[str]:
     tests = differences(variant)
     if baseline is None or len(tests) == 1:
         return parts
-    count = sum(len(row["against_baseline"]) for row in variant["rows"])
     return [
         *parts,
-        f"▲ better, ▼ worse than {baseline}: the paired interval excludes 0 and p < 0.05 after Holm's correction over "
-        f"the {count} tests of this table; no mark means no evidence.",
+        marks_words(variant, baseline),
         f"### Against {baseline}, in points",
         as_markdown(tests),
     ]
@@ -167,7 +210,7 @@ def _unfinished(record: Record) -> list[str]:
 def as_csv(record: Record) -> str:
     """The tables of all variants as CSV, unrounded: shares in [0, 1], empty where nothing was measured."""
     names = list(dict.fromkeys(name for variant in record["variants"] for name in variant["figures"]))
-    tested = [name for name in names if name not in RUN_FIGURES]
+    tested = [name for name in names if name not in RUN_FIGURES and not name.endswith(WORST_CLASS)]
     head = ["variant", "arm", "weights", "seeds", "unfinished_seeds"]
     head += [f"{name} {what}" for name in names for what in ("mean", "spread")]
     head += [f"{name} {what}" for name in tested for what in ("change", "low", "high", "p_holm", "verdict")]

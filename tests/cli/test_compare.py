@@ -38,7 +38,7 @@ def test_several_seeds_are_joined_by_commas(tmp_path: Path, capsys: pytest.Captu
     a = ",".join(str(write_fake_run(tmp_path / f"a{seed}", train_seed=seed)) for seed in range(2))
     b = ",".join(str(write_fake_run(tmp_path / f"b{seed}", train_seed=5 + seed)) for seed in range(2))
     assert main(["compare", a, b, "--latency", "false"]) == 0
-    assert "sign flips of each image" in capsys.readouterr().out
+    assert "t over images and runs" in capsys.readouterr().out
 
 
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

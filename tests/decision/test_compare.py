@@ -1,24 +1,39 @@
 """Comparisons of made-up records whose differences are known."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from scipy import stats
 
-from adsr_hf.decision.arms import read_arm
+from adsr_hf.cli.compare import as_text
+from adsr_hf.decision.arms import Arm, read_arm
 from adsr_hf.decision.compare import Comparison, compare, in_words
 from adsr_hf.decision.deltas import higher_is_better
-from adsr_hf.evaluation.records import RecordsError, read_evaluation
+from adsr_hf.evaluation.records import EvaluationRecords, RecordsError, read_evaluation
 from adsr_hf.evaluation.vectors import figure_vector
 from tests.evaluation.fake_records import write_fake_evaluation, write_fake_run
 
+RATES = ("missed_rate", "false_alarm_rate", "robust_missed_rate", "robust_false_alarm_rate")
 BETTER = {"Linf 4/255": 0.75, "Linf 8/255": 0.6}
 
 
 def compared(first: list[Path], second: list[Path]) -> Comparison:
     return compare(read_arm([str(one) for one in first]), read_arm([str(one) for one in second]), latency=False)
+
+
+def with_predictions(arm: Arm, predictions: dict[str, np.ndarray]) -> Arm:
+    """The arm of one run, with other predicted classes under the conditions named."""
+    [member] = arm.members
+    table = member.records.table
+    for condition, values in predictions.items():
+        name = f"{condition}.prediction"
+        table = table.set_column(table.column_names.index(name), name, pyarrow.array(values))
+    records = EvaluationRecords(member.records.summary, table)
+    return Arm(arm.name, (replace(member, records=records),))
 
 
 def test_a_known_gain_is_found_and_equal_figures_are_not(tmp_path: Path) -> None:
@@ -50,15 +65,50 @@ def test_mcnemar_is_exact_on_the_discordant_images(tmp_path: Path) -> None:
     assert delta.p_value == pytest.approx(stats.binomtest(only[0], sum(only), 0.5).pvalue)
 
 
-def test_the_family_is_corrected_by_holm(tmp_path: Path) -> None:
-    a = write_fake_evaluation(tmp_path / "a", robust=BETTER, seed=1)
-    comparison = compared([a], [write_fake_evaluation(tmp_path / "b", seed=2)])
+def test_each_family_is_corrected_by_holm(tmp_path: Path) -> None:
+    """Averages, classes and error rates each by themselves: a class more costs the average nothing."""
+    settings: dict[str, Any] = {"num_classes": 2, "class_names": ["good", "bad"], "positive_class": "bad"}
+    a = write_fake_evaluation(tmp_path / "a", robust=BETTER, seed=1, **settings)
+    comparison = compared([a], [write_fake_evaluation(tmp_path / "b", seed=2, **settings)])
     tested = [one for one in comparison.deltas if one.p_value is not None]
-    order = np.argsort([one.p_value for one in tested], kind="stable")
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(tested) - rank) * (tested[index].p_value or 0)))
-        assert tested[index].adjusted_p_value == pytest.approx(running)
+    families = [
+        [one for one in tested if "class_" in one.name],
+        [one for one in tested if one.name.endswith("_rate") and "flip" not in one.name],
+        [one for one in tested if "class_" not in one.name and one.name.rpartition("/")[2] not in RATES],
+    ]
+    assert [len(family) for family in families[:2]] == [6, 6]
+    assert sum(map(len, families)) == len(tested)
+    for family in families:
+        order = np.argsort([one.p_value for one in family], kind="stable")
+        running = 0.0
+        for rank, index in enumerate(order):
+            running = max(running, min(1.0, (len(family) - rank) * (family[index].p_value or 0)))
+            assert family[index].adjusted_p_value == pytest.approx(running)
+
+
+def test_a_class_that_loses_is_told_though_the_average_gains(tmp_path: Path) -> None:
+    """Under attack the candidate has all of the good right, and fewer of the bad."""
+    settings: dict[str, Any] = {"num_classes": 2, "class_names": ["good", "bad"], "positive_class": "bad"}
+    settings |= {"images": 1600, "robust": {"Linf 8/255": 0.6}, "attacks": ["pgd"], "noise_accuracy": None}
+    a, b = (read_arm([str(write_fake_evaluation(tmp_path / name, **settings))]) for name in "ab")
+    labels = a.members[0].records.labels
+    stood = a.members[0].records.column("Linf 8/255.worst.prediction") == labels
+    kept = np.where(labels == 1, stood & (np.random.default_rng(0).random(1600) < 0.7), True)
+    predicted = {"clean": labels, "Linf 8/255.worst": np.where(kept, labels, 1 - labels)}
+    comparison = compare(with_predictions(a, predicted), b, latency=False)
+    verdicts = {one.name: one.verdict for one in comparison.deltas}
+    assert verdicts["Linf 8/255/robust_accuracy"] == "better"
+    assert verdicts["Linf 8/255/class_robust_accuracy/good"] == "better"
+    assert verdicts["Linf 8/255/class_robust_accuracy/bad"] == "worse"
+    # The rates of errors say the same, the other way round.
+    assert verdicts["Linf 8/255/robust_missed_rate"] == "worse"
+    assert verdicts["Linf 8/255/robust_false_alarm_rate"] == "better"
+    missed = comparison.delta("Linf 8/255/robust_missed_rate")
+    accuracy = comparison.delta("Linf 8/255/class_robust_accuracy/bad")
+    assert missed is not None
+    assert accuracy is not None
+    assert missed.delta == pytest.approx(-accuracy.delta)
+    assert accuracy.images == (labels == 1).sum()
 
 
 def test_many_figures_leave_a_miscalibration_findable(tmp_path: Path) -> None:
@@ -86,11 +136,14 @@ def test_errors_are_better_when_they_fall() -> None:
 
 def test_a_model_against_itself_differs_in_nothing(tmp_path: Path) -> None:
     a = write_fake_run(tmp_path / "a")
-    for delta in compared([a], [a]).deltas:
+    deltas = compared([a], [a]).deltas
+    for delta in deltas:
         assert delta.delta == 0
         assert delta.verdict == "no evidence"
-        # Resamples of the images are the same for both sides.
-        assert delta.interval == (0, 0)
+        assert delta.interval[0] <= 0 <= delta.interval[1]
+    # Two hundred images cannot exclude that the models differ on others.
+    accuracy = next(one for one in deltas if one.name == "accuracy")
+    assert accuracy.interval[1] == pytest.approx(1.96**2 / (200 + 1.96**2), abs=1e-4)
 
 
 def test_several_seeds_widen_the_interval_by_their_spread(tmp_path: Path) -> None:
@@ -109,18 +162,84 @@ def test_several_seeds_widen_the_interval_by_their_spread(tmp_path: Path) -> Non
     assert unsure is not None
     assert sure.delta == pytest.approx(unsure.delta) == pytest.approx(0.1)
     assert sure.verdict == "better"
-    assert unsure.interval[1] - unsure.interval[0] > 1.5 * (sure.interval[1] - sure.interval[0])
+    assert unsure.verdict == "no evidence"
     assert unsure.spread[0] == pytest.approx(0.15)
-    assert sure.test.startswith("sign flips")
+    # The unsteady side's own quantile, of two degrees of freedom, on its spread over the root of three.
+    half = (unsure.interval[1] - unsure.interval[0]) / 2
+    assert half == pytest.approx(stats.t.isf(0.025, 2) * 0.15 / 3**0.5, rel=0.05)
 
 
-def test_run_figures_have_the_range_over_pairs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "scope", "words"),
+    [
+        ((1, 1), "these runs", "these two runs only, not for other seeds"),
+        ((2, 1), "other runs of the candidate", "other seeds of the candidate, against this one run"),
+        ((1, 2), "other runs of the current model", "other seeds of the current model, of this one run"),
+        ((2, 2), "other runs", "other images and other seeds."),
+    ],
+)
+def test_it_is_said_for_which_seeds_it_holds(tmp_path: Path, seeds: tuple[int, int], scope: str, words: str) -> None:
+    arms = [
+        [write_fake_run(tmp_path / f"{side}{n}", images=60, train_seed=10 * side + n) for n in range(number)]
+        for side, number in enumerate(seeds)
+    ]
+    comparison = compared(*arms)
+    assert {delta.scope for delta in comparison.deltas} == {scope} == {comparison.scope}
+    assert words in as_text(comparison)
+
+
+def test_one_run_against_several_carries_the_seeds_of_the_several(tmp_path: Path) -> None:
+    shares = [0.45, 0.60, 0.75]
+    several = [
+        write_fake_run(tmp_path / f"a{n}", robust={"Linf 8/255": share}, images=400, train_seed=n)
+        for n, share in enumerate(shares)
+    ]
+    one = write_fake_run(tmp_path / "b", robust={"Linf 8/255": 0.5}, images=400, train_seed=9)
+    alone = compared([several[1]], [one]).delta("Linf 8/255/robust_accuracy")
+    found = compared(several, [one]).delta("Linf 8/255/robust_accuracy")
+    assert alone is not None
+    assert found is not None
+    assert alone.verdict == "better"
+    assert found.delta == pytest.approx(alone.delta)
+    assert found.verdict == "no evidence"
+    assert found.run_variances[1] is None
+
+
+def test_what_the_most_frequent_class_would_reach_is_printed(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"num_classes": 2, "images": 300, "attacks": ["pgd"], "noise_accuracy": None}
+    a = write_fake_run(tmp_path / "a", accuracy=0.9, robust={"Linf 8/255": 0.5}, train_seed=1, **settings)
+    b = write_fake_run(tmp_path / "b", accuracy=0.9, robust={"Linf 8/255": 0.8}, train_seed=2, **settings)
+    comparison = compared([a], [b])
+    assert comparison.not_beaten == {"candidate": ["Linf 8/255"], "current": []}
+    assert 0.5 <= comparison.majority_share < 0.6
+    text = as_text(comparison)
+    share = f"{100 * comparison.majority_share:.1f}"
+    assert f"always '{comparison.majority_class}': {share}" in text
+    assert f"the candidate model's accuracy under Linf 8/255 is not shown to be above {share}" in text
+    assert "the current model's accuracy" not in text
+
+
+def test_a_calibration_error_is_shown_beside_the_level_of_calibrated_models(tmp_path: Path) -> None:
+    a = write_fake_run(tmp_path / "a", train_seed=1)
+    delta = compared([a], [write_fake_run(tmp_path / "b", train_seed=2)]).delta("ece")
+    assert delta is not None
+    assert delta.calibrated_levels is not None
+    figure = read_evaluation(a).summary["figures"]["ece"]
+    assert delta.candidate == pytest.approx(figure["value"])
+    assert delta.calibrated_levels[0] == pytest.approx(figure["calibrated_level"])
+    assert f"(calibrated models: {100 * delta.calibrated_levels[0]:.1f} and " in in_words(delta)
+
+
+def test_run_figures_have_an_interval_over_runs(tmp_path: Path) -> None:
     a = [write_fake_run(tmp_path / f"a{n}", throughput=t, train_seed=n) for n, t in enumerate((100.0, 120.0))]
     b = [write_fake_run(tmp_path / f"b{n}", throughput=t, train_seed=5 + n) for n, t in enumerate((90.0, 95.0))]
     delta = compared(a, b).delta("training_images_per_second")
     assert delta is not None
     assert delta.delta == pytest.approx(17.5)
-    assert delta.interval == (5.0, 30.0)
+    # By hand: t of one degree of freedom, on the variances 200 and 12.5 of two runs each.
+    half = 12.7062 * (200 / 2 + 12.5 / 2) ** 0.5
+    assert delta.interval == pytest.approx((17.5 - half, 17.5 + half), rel=1e-4)
+    assert delta.p_value is None
     assert delta.verdict == "no evidence"
 
 

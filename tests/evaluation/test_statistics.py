@@ -1,25 +1,28 @@
 """Intervals and tests against scipy, and by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from adsr_hf.evaluation.statistics import (
     bootstrap_interval,
     holm,
     mcnemar_exact,
+    paired_share_interval,
     resampling_weights,
-    sign_flip_test,
 )
 
 
 @settings(deadline=None)
-@given(first=st.integers(0, 400), second=st.integers(0, 400))
-def test_mcnemar_equals_scipys_binomial_test(first: int, second: int) -> None:
-    expected = stats.binomtest(first, first + second, 0.5).pvalue if first + second else 1.0
-    assert mcnemar_exact(first, second) == pytest.approx(expected, rel=1e-9)
+@given(first=st.integers(0, 60), second=st.integers(0, 60))
+def test_mcnemar_counts_the_ways_to_split_the_discordant_images(first: int, second: int) -> None:
+    total = first + second
+    ways = sum(math.comb(total, k) for k in range(total + 1) if abs(2 * k - total) >= abs(first - second))
+    assert mcnemar_exact(first, second) == pytest.approx(ways / 2**total, rel=1e-9)
 
 
 def test_mcnemar_does_not_overflow_and_refuses_negative_counts() -> None:
@@ -56,19 +59,49 @@ def test_the_bootstrap_covers_as_often_as_it_says() -> None:
     assert 0.90 <= covered / 300 <= 0.98
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_sign_flips_equal_scipys_permutation_test(seed: int) -> None:
-    differences = np.random.default_rng(seed).normal(0.15, 1, 60).round(1)
-    expected = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=seed
-    ).pvalue
-    assert sign_flip_test(differences, seed=seed) == pytest.approx(expected, abs=0.015)
+def by_profile_likelihood(only_first: int, only_second: int, images: int, difference: float) -> float:
+    """The score statistic, with the nuisance share found by searching the likelihood rather than from its equation."""
+    shares = np.linspace(max(0.0, -difference), (1 - difference) / 2, 400_001)
+    likelihood = (
+        special.xlogy(only_first, shares + difference)
+        + special.xlogy(only_second, shares)
+        + special.xlogy(images - only_first - only_second, np.clip(1 - 2 * shares - difference, 0, None))
+    )
+    share = shares[likelihood.argmax()]
+    variance = images * (2 * share + difference - difference**2)
+    return float((only_first - only_second - images * difference) / np.sqrt(variance))
 
 
-def test_sign_flips_of_equal_models_find_nothing() -> None:
-    assert sign_flip_test(np.zeros(30)) == 1.0
-    p_values = [sign_flip_test(np.random.default_rng(s).normal(size=40), permutations=500, seed=s) for s in range(200)]
-    assert np.mean(np.array(p_values) < 0.05) < 0.1
+@pytest.mark.parametrize("counts", [(12, 2, 50), (3, 0, 40), (0, 5, 60), (40, 41, 300), (1, 1, 8)])
+def test_the_paired_interval_ends_where_the_score_test_refuses(counts: tuple[int, int, int]) -> None:
+    for end, sign in zip(paired_share_interval(*counts), (1, -1), strict=True):
+        assert by_profile_likelihood(*counts, end) == pytest.approx(sign * stats.norm.isf(0.025), abs=2e-3)
+
+
+def test_the_paired_interval_without_discordant_images_is_not_empty() -> None:
+    """By hand: under δ all discordant images are of one side, so that N δ² = z² δ (1 − δ)."""
+    z = stats.norm.isf(0.025)
+    low, high = paired_share_interval(0, 0, 80)
+    assert high == -low == pytest.approx(z**2 / (80 + z**2), rel=1e-4)
+    assert paired_share_interval(80, 0, 80)[1] == 1
+    assert paired_share_interval(0, 80, 80)[0] == -1
+    assert paired_share_interval(80, 0, 80)[0] > 0.9
+
+
+@given(only_first=st.integers(0, 60), only_second=st.integers(0, 60), others=st.integers(0, 300))
+def test_the_paired_interval_holds_the_estimate_and_turns_with_the_sides(
+    only_first: int, only_second: int, others: int
+) -> None:
+    images = only_first + only_second + others + 1
+    low, high = paired_share_interval(only_first, only_second, images)
+    assert -1 <= low < (only_first - only_second) / images < high <= 1
+    assert paired_share_interval(only_second, only_first, images) == pytest.approx((-high, -low))
+
+
+def test_the_paired_interval_refuses_counts_that_do_not_fit() -> None:
+    for counts in ((3, 3, 5), (-1, 0, 5), (0, 0, 0)):
+        with pytest.raises(ValueError, match="must be counts"):
+            paired_share_interval(*counts)
 
 
 def test_holm_by_hand() -> None:

@@ -1,6 +1,6 @@
 """The A/B table: the candidate against the current model, figure by figure."""
 
-from adsr_hf.decision.compare import Comparison
+from adsr_hf.decision.compare import Comparison, is_of_class
 from adsr_hf.decision.deltas import Delta, higher_is_better
 from adsr_hf.report.markup import Html, bullets, element, joined, table
 from adsr_hf.report.sections.overview import css_of
@@ -21,13 +21,13 @@ def comparison(subject: Subject) -> Html:
         reason = recorded(subject.refusal or "", texts)
         return element("section", title, element("p", texts("comparison.refused"), " ", reason, css="missing"))
     head = [texts(f"comparison.head.{key}") for key in ("figure", "candidate", "current", "change", "verdict", "p")]
-    rows = [_row(delta, subject) for delta in found.deltas]
+    rows = [_row(delta, subject) for delta in found.deltas if not is_of_class(delta.name)]
     names = {"candidate": subject.arms[0].name, "current": subject.arms[1].name}
     parts = [
         title,
         element("p", texts("comparison.intro", images=f"{found.images:,}", **names)),
         table(head, rows, label=texts("comparison.title")),
-        element("p", texts("comparison.reading"), css="note"),
+        element("p", texts("comparison.reading"), " ", texts(f"comparison.scope.{found.scope}"), css="note"),
         *_not_compared(found, subject),
     ]
     return element("section", *parts)

@@ -9,7 +9,8 @@ from adsr_hf.report.wording import change, figure_name, missing, number, recorde
 
 Record = dict[str, Any]
 
-_MARKS = {"better": ("▲", "good"), "worse": ("▼", "bad")}
+# Hollow where the difference holds for these runs only.
+_MARKS = {"better": ("▲", "△", "good"), "worse": ("▼", "▽", "bad")}
 
 
 def study(record: Record, texts: Texts) -> Html:
@@ -65,7 +66,7 @@ def _tests(variant: Record, baseline: str, texts: Texts) -> list[Html]:
         for row in variant["rows"]
         if row["not_compared"]
     ]
-    parts = [element("p", texts("study.marks", baseline=baseline, count=len(tested)), css="note")]
+    parts = [element("p", texts("study.marks", baseline=baseline), css="note")]
     if tested:
         title = texts("study.against", baseline=baseline)
         head = [texts("study.head.arm")]
@@ -77,7 +78,7 @@ def _tests(variant: Record, baseline: str, texts: Texts) -> list[Html]:
 
 def _test(name: str, delta: Record, variant: Record, texts: Texts) -> list[str]:
     low, high = (change(name, one) for one in delta["interval"])
-    css = _MARKS.get(delta["verdict"], ("", "muted"))[1]
+    css = _MARKS.get(delta["verdict"], ("", "", "muted"))[2]
     p_value = delta["adjusted_p_value"]
     return [
         _named(name, variant, texts),
@@ -103,9 +104,13 @@ def _cell(row: Record, name: str, texts: Texts) -> Html:
     parts: list[str] = [number(name, figure["mean"])]
     if figure["spread"] is not None:
         parts.append(element("small", f" ± {number(name, figure['spread'])}", css="muted"))
-    mark = _MARKS.get(row["against_baseline"].get(name, {}).get("verdict", ""))
-    if mark is not None:
-        parts.append(element("span", f" {mark[0]}", css=f"verdict {mark[1]}"))
+    if "class" in figure:
+        parts.append(element("small", f" {figure['class']}", css="muted"))
+    tested = row["against_baseline"].get(figure.get("figure", name), {})
+    if tested.get("verdict") in _MARKS:
+        filled, hollow, css = _MARKS[tested["verdict"]]
+        mark = filled if tested["scope"] == "other runs" else hollow
+        parts.append(element("span", f" {mark}", css=f"verdict {css}"))
     return joined(parts)
 
 

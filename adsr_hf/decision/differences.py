@@ -1,0 +1,240 @@
+"""What a figure's difference between two arms is, with an interval and a test that carry both images and runs.
+
+The one place where per-run, per-image values become a difference, for ``compare``, ``gate``, ``study`` and the demo.
+
+Runs of one arm differ in their seed, and all runs are measured on the same images. So the error of a difference has
+three independent parts: which images were drawn, and, for each arm with several runs, which runs. A 95% interval ends
+where their joint evidence ends: its half-width is √(q² V + t²_{S−1} A + t²_{T−1} B), V the variance over images, A and
+B those over the S and T runs, each with the quantile of its own degrees of freedom (Graybill & Wang 1980, JASA 75).
+One t with pooled or Satterthwaite's degrees is too narrow where one arm's runs scatter and the other's do not, and
+where a small estimate of A is luck.
+
+An arm of one run says nothing about other runs: it stands for that very model, and the interval says so by its scope.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration
+from adsr_hf.evaluation.statistics import mcnemar_exact, paired_share_interval
+
+Array = NDArray[np.float64]
+# Beyond the images: to which other runs a difference speaks. "these runs": to none.
+Scope = Literal["other runs", "other runs of the candidate", "other runs of the current model", "these runs"]
+
+LEVEL = 0.05
+# No p-value is below: no smaller one changes a decision.
+_SMALLEST_P_VALUE = 1e-12
+# Quantiles at which limits of a calibration error are taken; between them they are interpolated.
+_QUANTILES = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.5, 7.5])
+_UNCORRELATED_IMAGES = 4
+_ANGLES = np.linspace(-np.pi, np.pi, 73)
+_SHARES = np.linspace(0.0, 1.0, 33)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The candidate's figure minus the current model's.
+
+    Attributes:
+        delta: estimate.
+        interval: 95%, (low, high).
+        test: how the p-value was found.
+        p_value: two-sided, that there is no difference.
+        scope: for which other runs it holds too.
+        run_variances: of candidate and current, the variance of one run's figure between runs, without what its images
+            add to it; None for one run.
+    """
+
+    delta: float
+    interval: tuple[float, float]
+    test: str
+    p_value: float
+    scope: Scope
+    run_variances: tuple[float | None, float | None]
+
+
+def scope_of(candidate_runs: int, current_runs: int) -> Scope:
+    """What a difference of so many runs a side speaks to."""
+    if candidate_runs > 1 and current_runs > 1:
+        return "other runs"
+    if candidate_runs > 1:
+        return "other runs of the candidate"
+    return "other runs of the current model" if current_runs > 1 else "these runs"
+
+
+def mean_difference(mine: Array, theirs: Array) -> Difference:
+    """Difference of two means over the same images.
+
+    With x_si the value of run s on image i, the mean over runs and images varies by the images, by the runs, and by
+    what a run and an image have together. V, the variance over images of x̄_·i − ȳ_·i divided by N, holds the first and
+    the last for the runs at hand. The variance of an arm's run means x̄_s·, divided by S, is A plus its own share of
+    the last, σ² / (S N) with σ² from the residuals x_si − x̄_s· − x̄_·i + x̄_··. That share is taken off, but not where
+    there are two runs: one degree of freedom cannot tell both apart.
+
+    For one run a side and outcomes 0 or 1 this is exact: McNemar's test and Tango's score interval. With several runs
+    one image is added that only the candidate has right and one that only the current model has (Bonett & Price 2012),
+    without which nearly equal arms would have no variance at all.
+
+    Args:
+        mine, theirs: (S, N) and (T, N), a row for each run; at least 2 images, or outcomes 0 or 1.
+    """
+    if mine.ndim != 2 or theirs.ndim != 2 or mine.shape[1] != theirs.shape[1]:
+        raise ValueError(f"values of shape {mine.shape} and {theirs.shape} are not of the same images")
+    paired = mine.mean(0) - theirs.mean(0)
+    images, delta = len(paired), float(mine.mean() - theirs.mean())
+    outcomes = bool(np.isin(mine, (0, 1)).all() and np.isin(theirs, (0, 1)).all())
+    if outcomes and len(mine) == len(theirs) == 1:
+        counts = int((paired > 0).sum()), int((paired < 0).sum())
+        interval, p_value = paired_share_interval(*counts, images), mcnemar_exact(*counts)
+        return Difference(delta, interval, "exact McNemar", p_value, "these runs", (None, None))
+    seen = np.append(paired, (1.0, -1.0)) if outcomes else paired
+    variance = float(seen.var(ddof=1)) / len(seen)
+    runs = [_RunVariance.of(mine), _RunVariance.of(theirs)]
+
+    def half_width(level: float) -> float:
+        return math.sqrt(_quantile(level, len(seen) - 1) ** 2 * variance + sum(one.squared(level) for one in runs))
+
+    p_value = _smallest_level(lambda level: half_width(level) < abs(delta)) if delta else 1.0
+    half = half_width(LEVEL)
+    several = len(mine) > 1 or len(theirs) > 1
+    return Difference(
+        delta,
+        (delta - half, delta + half),
+        "t over images and runs" if several else "t over images",
+        p_value,
+        scope_of(len(mine), len(theirs)),
+        (runs[0].of_one, runs[1].of_one),
+    )
+
+
+def run_difference(mine: Sequence[float], theirs: Sequence[float]) -> Difference:
+    """Difference of a figure that each run has once, such as its training throughput: over runs alone.
+
+    The interval is the delta itself where neither side has several runs, and there is no test: the p-value is 1.
+    """
+    runs = [_RunVariance.of_values(np.array(mine)), _RunVariance.of_values(np.array(theirs))]
+    delta = float(np.mean(mine) - np.mean(theirs))
+    half = math.sqrt(sum(one.squared(LEVEL) for one in runs))
+    return Difference(
+        delta,
+        (delta - half, delta + half),
+        "none: the interval is over runs" if half else "none",
+        1.0,
+        scope_of(len(mine), len(theirs)),
+        (runs[0].of_one, runs[1].of_one),
+    )
+
+
+def calibration_difference(mine: Sequence[DebiasedCalibration], theirs: Sequence[DebiasedCalibration]) -> Difference:
+    """Difference of two root mean squared calibration errors without bias, on the same images.
+
+    Each error has limits r(q) for every normal quantile q. The region q₁² + q₂² ≤ q² of both quantiles holds the truth
+    as a normal pair would lie in it, and the interval is the range of r₁(q₁) − r₂(q₂) over it. For errors far from 0
+    that is the usual root of summed squares; near 0, where an error's lower side ends, it stays valid. The region is
+    that of a correlated pair, by the correlation of what each image adds to both errors: models that err on the same
+    images alike are told apart more surely, and a model that is too sure from one that is not sure enough less surely.
+    Four images count as uncorrelated, so that two models that are almost the same do not lose their uncertainty. An
+    arm's limits are its runs' averaged, as if all of them erred together; what its runs differ by is added as for
+    means, and not reduced.
+
+    Args:
+        mine, theirs: one for each run.
+    """
+    runs = [_RunVariance.of_values(np.array([one.root_mean_square for one in side])) for side in (mine, theirs)]
+    delta = float(np.mean([one.root_mean_square for one in mine]) - np.mean([one.root_mean_square for one in theirs]))
+    lows, highs = _over_images(mine, theirs)
+
+    def ends(level: float) -> tuple[float, float]:
+        quantile = _quantile(level, math.inf)
+        of_runs = np.sqrt((1 - _SHARES**2) * sum(one.squared(level) for one in runs))
+        low = np.interp(_SHARES * quantile, _QUANTILES, lows) - of_runs
+        high = np.interp(_SHARES * quantile, _QUANTILES, highs) + of_runs
+        return float(low.min()), float(high.max())
+
+    p_value = _smallest_level(lambda level: ends(level)[0] > 0 or ends(level)[1] < 0)
+    return Difference(
+        delta,
+        ends(LEVEL),
+        "limits of the squared error without bias",
+        p_value,
+        scope_of(len(mine), len(theirs)),
+        (runs[0].of_one, runs[1].of_one),
+    )
+
+
+@dataclass(frozen=True)
+class _RunVariance:
+    """What an arm's runs add: the variance of one run's figure between runs (None for one run), and their number."""
+
+    of_one: float | None
+    runs: int
+
+    @classmethod
+    def of(cls, values: Array) -> "_RunVariance":
+        """From (S, N) per-image values, net of the noise that the images bring."""
+        raw = cls.of_values(values.mean(1))
+        if len(values) < 3 or values.shape[1] < 2:
+            return raw
+        assert raw.of_one is not None
+        runs, images = values.shape
+        residuals = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+        together = float((residuals**2).sum()) / ((runs - 1) * (images - 1))
+        return cls(max(0.0, raw.of_one - together / images), runs)
+
+    @classmethod
+    def of_values(cls, values: Array) -> "_RunVariance":
+        """From one value a run, (S,)."""
+        return cls(float(values.var(ddof=1)) if len(values) > 1 else None, len(values))
+
+    def squared(self, level: float) -> float:
+        """Its part of the squared half-width."""
+        if self.of_one is None:
+            return 0.0
+        return _quantile(level, self.runs - 1) ** 2 * self.of_one / self.runs
+
+
+def _over_images(mine: Sequence[DebiasedCalibration], theirs: Sequence[DebiasedCalibration]) -> tuple[Array, Array]:
+    """Lowest and highest difference in the region of each of _QUANTILES."""
+    first, second = (np.mean([one.influence for one in side], axis=0) for side in (mine, theirs))
+    scale = float(first.std() * second.std())
+    correlation = float(np.mean((first - first.mean()) * (second - second.mean()))) / scale if scale else 0.0
+    most = max(0.0, 1 - _UNCORRELATED_IMAGES / len(first))
+    correlation = max(-most, min(most, correlation))
+    axis = np.concatenate([-_QUANTILES[:0:-1], _QUANTILES])
+    mine_limits, their_limits = _limits(mine), _limits(theirs)
+    radii = _QUANTILES[:, None]
+    own = np.interp(radii * np.cos(_ANGLES), axis, mine_limits)
+    turned = correlation * np.cos(_ANGLES) + math.sqrt(1 - correlation**2) * np.sin(_ANGLES)
+    spans = own - np.interp(radii * turned, axis, their_limits)
+    return spans.min(axis=1), spans.max(axis=1)
+
+
+def _limits(runs: Sequence[DebiasedCalibration]) -> Array:
+    """The runs' average at −_QUANTILES from the last on, the estimate, and _QUANTILES: ascending."""
+    ends = np.mean([[one.limits(quantile) for quantile in _QUANTILES[1:]] for one in runs], axis=0)
+    middle = float(np.mean([one.root_mean_square for one in runs]))
+    return np.concatenate([ends[::-1, 0], [middle], ends[:, 1]])
+
+
+def _quantile(level: float, degrees: float) -> float:
+    """What a Student t variable exceeds in size with the chance ``level``."""
+    from scipy.special import ndtri, stdtrit
+
+    return float(-ndtri(level / 2)) if math.isinf(degrees) else float(-stdtrit(degrees, level / 2))
+
+
+def _smallest_level(excludes_zero: Callable[[float], bool]) -> float:
+    """The p-value that belongs to intervals: the level at which they begin to exclude 0, bisected on a log scale."""
+    low, high = math.log(_SMALLEST_P_VALUE), 0.0
+    if excludes_zero(_SMALLEST_P_VALUE):
+        return _SMALLEST_P_VALUE
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if excludes_zero(math.exp(middle)) else (middle, high)
+    return math.exp(high)
