@@ -422,6 +422,4 @@ class TestLossesOfTheModelsOwn:
         with torch.no_grad():
             logits = trainer.model.eval()(images.pixel_values).logits
         expected = nn.functional.cross_entropy(logits, images.labels).item()
-        # Trainer's mean weighs batches as if they were all as large as the others.
-        trainer.args.per_device_eval_batch_size = 21
         assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5)
