@@ -24,10 +24,11 @@ _WATCHING = ("reduce_lr_on_plateau", "greedy")
 class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, TrainingArguments):
     """Settings of :class:`adsr_hf.ADSRTrainer`: every field of ``transformers.TrainingArguments``, and the method's.
 
-    Two of Trainer's defaults differ, and one is filled in otherwise: ``remove_unused_columns=False`` (a transform that
-    reads the image column needs it), ``metric_for_best_model`` defaults to the published weights' robust accuracy (to
-    their accuracy where training does not attack), and for calibration errors ``greater_is_better`` is False.
-    ``label_smoothing_factor`` smooths the labels of the baselines 'clean' and 'pgd_at'.
+    Two of Trainer's defaults differ, and one is filled in otherwise: ``remove_unused_columns=None`` (columns that the
+    model does not take are dropped, but not before a transform, which reads the image), ``metric_for_best_model``
+    defaults to the published weights' robust accuracy (to their accuracy where training does not attack), and for
+    calibration errors ``greater_is_better`` is False. ``label_smoothing_factor`` smooths the labels of the baselines
+    'clean' and 'pgd_at'.
 
     The Hub token is never written: a pickled or copied config carries none, so log in or set the usual environment
     variable instead when you copy a config.
@@ -37,7 +38,11 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
     """
 
     remove_unused_columns: bool | None = field(
-        default=False, metadata={"help": "Drop columns that the model does not take. Off: transforms read the image."}
+        default=None,
+        metadata={
+            "help": "Drop columns that the model does not take. Default: from rows that hold pixel_values, as Trainer "
+            "does, unless the data set has a transform, which reads the image."
+        },
     )
 
     metric_for_best_model: str | None = field(

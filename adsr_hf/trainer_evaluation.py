@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
 
 from adsr_hf.attacks import PixelSpace
 from adsr_hf.classifier import number_of_classes
@@ -22,6 +22,13 @@ class EvaluatingTrainer(ResumableTrainer):
         """Set up what evaluation needs; called once when the trainer is built."""
         self.num_classes = number_of_classes(self.model)
         self.pixel_space = pixel_space or PixelSpace.from_processor(self.processing_class)
+
+    def begin_run(self) -> None:
+        """See ResumableTrainer; refuse labels that training or evaluating in training would stumble over."""
+        self.check_labels(self.train_dataset, name="train_dataset")
+        if self.args.eval_strategy != IntervalStrategy.NO:
+            self.check_labels(self.eval_dataset, name="eval_dataset")
+        super().begin_run()
 
     def evaluation_loop(
         self,
@@ -42,6 +49,7 @@ class EvaluatingTrainer(ResumableTrainer):
                 return super().evaluation_loop(
                     dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
                 )
+            self.check_labels(getattr(dataloader, "dataset", None), name="the evaluation set")
             evaluator = self.robust_evaluator(self._measured_networks())
             output = super().evaluation_loop(
                 self.watched(dataloader, evaluator), description, prediction_loss_only, ignore_keys, metric_key_prefix

@@ -391,7 +391,7 @@ class TestWhatIsFilledIn:
             tiny_config(output_dir, **settings)
 
     def test_transforms_keep_their_image_column(self, output_dir: str) -> None:
-        assert tiny_config(output_dir).remove_unused_columns is False
+        assert tiny_config(output_dir).remove_unused_columns is None
 
 
 class TestHubToken:

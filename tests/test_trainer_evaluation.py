@@ -23,7 +23,7 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 
     confidence = probabilities.max(1)
     total = 0.0
     for lower in range(bins):
-        inside = (confidence >= lower / bins) & (confidence < (lower + 1) / bins)
+        inside = (confidence > lower / bins) & (confidence <= (lower + 1) / bins)
         if inside.any():
             total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
     return total

@@ -115,6 +115,7 @@ def check_same_conditions(first: Member, second: Member) -> None:
     noises = _noises(first), _noises(second)
     if all(noises):
         conditions.append(("kinds of noise", *noises))
+        conditions.append(("severities of noise", one.get("noise_severities"), other.get("noise_severities")))
     positives = one.get("positive_class"), other.get("positive_class")
     if None not in positives:
         conditions.append(("positive class", *positives))

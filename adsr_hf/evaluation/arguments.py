@@ -47,7 +47,8 @@ class EvaluateArguments:
     stability: bool = field(
         default=False,
         metadata={
-            "help": "Measure flip rate, accuracy and output stability under ten kinds of noise, five severities."
+            "help": "Measure flip rate, accuracy and output stability under ten kinds of noise, five severities: "
+            "those of CIFAR-10-C, Tiny ImageNet-C or ImageNet-C, whichever is nearest in image size."
         },
     )
     sanity: bool = field(

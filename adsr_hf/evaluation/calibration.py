@@ -25,7 +25,7 @@ class ReliabilityBin:
     """The images whose confidence falls into one interval: one bar of a reliability diagram.
 
     Attributes:
-        lower, upper: the interval [lower, upper), confidences in [0, 1].
+        lower, upper: ends of the interval, confidences in [0, 1]; see :func:`reliability_bins` for which belong to it.
         count: number of images.
         accuracy: share of them that are classified rightly, in [0, 1]; nan where count is 0.
         confidence: their mean confidence, in [0, 1]; nan where count is 0.
@@ -43,10 +43,11 @@ def reliability_bins(
 ) -> list[ReliabilityBin]:
     """Sort images into intervals of confidence (Guo et al. 2017, arXiv 1706.04599, section 2), lowest first.
 
-    With ``"equal_width"`` the intervals are [m / bins, (m + 1) / bins), as torchmetrics has them: confidences are
-    compared with the edges in float32, and those of exactly 1 form one more bin [1, 1], which is in the list only when
-    it holds an image. With ``"equal_mass"`` (Nguyen & O'Connor 2015, arXiv 1508.05154) they hold as equal numbers of
-    images as equal confidences allow, which are never parted; there the last interval includes its upper end.
+    With ``"equal_width"`` the intervals are (m / bins, (m + 1) / bins], as in the paper, and the first includes 0: a
+    confidence of exactly 1 is in the last. (torchmetrics has [m / bins, (m + 1) / bins) and one more bin for exactly
+    1.) Confidences are compared with the edges in float32. With ``"equal_mass"`` (Nguyen & O'Connor 2015, arXiv
+    1508.05154) the intervals are [lower, upper), the last includes its upper end, and they hold as equal numbers of
+    images as equal confidences allow, which are never parted.
 
     Args:
         probabilities: (N, K), float, each row summing to 1.
@@ -75,7 +76,8 @@ def expected_calibration_error(
     """Mean gap between accuracy and confidence over bins, weighted by images: in [0, 1], 0 where they agree.
 
     Naeini et al. 2015 (AAAI); Guo et al. 2017 (arXiv 1706.04599), equation 3: Σ_m |B_m| / N · |acc(B_m) − conf(B_m)|.
-    ``"equal_width"`` equals torchmetrics' ``MulticlassCalibrationError(norm="l1")``.
+    ``"equal_width"`` equals torchmetrics' ``MulticlassCalibrationError(norm="l1")`` where no confidence is exactly 1
+    or on another edge between bins.
 
     Args and errors: those of :func:`reliability_bins`.
     """
@@ -150,10 +152,11 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
 
 def _equal_width(confidence: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """Edges of the bins, ascending float64, and each image's bin, (N,)."""
-    # In float32 a softmax taken in float32 and one taken in float64 fall into the same bin, also when they round to 1.
-    index = torch.bucketize(confidence.float(), torch.linspace(0, 1, bins + 1), right=True) - 1
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
-    return (torch.cat([edges, edges[-1:]]) if (index == bins).any() else edges), index
+    edges = torch.arange(bins + 1, dtype=torch.float64) / bins
+    # In float32 a softmax taken in float32 and one taken in float64 fall into the same bin, also on an edge.
+    index = torch.bucketize(confidence.float(), edges.float()) - 1
+    # A probability of exactly 0, and one that rounding put above 1.
+    return edges, index.clamp(0, bins - 1)
 
 
 def _equal_mass(confidence: Tensor, bins: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Corruptions of images that a factory's cameras, lamps and belts make, after Hendrycks & Dietterich 2019.
 
-*Benchmarking Neural Network Robustness to Common Corruptions and Perturbations*, arXiv 1903.12261, section 3. Their
-severities are for 224 px; lengths (blur, shift) are scaled with the image here, so that a small image is hit as hard.
+*Benchmarking Neural Network Robustness to Common Corruptions and Perturbations*, arXiv 1903.12261, section 3. How
+strong a severity is depends on the image's size, see :mod:`adsr_hf.evaluation.severities`.
 """
 
 import io
@@ -15,20 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from adsr_hf.attacks.named.interface import derived_seed
+from adsr_hf.evaluation.severities import SEVERITIES, SHIFT, SeverityTable, severity_table
 
-SEVERITIES: tuple[int, ...] = (1, 2, 3, 4, 5)
-
-_GAUSSIAN = (0.04, 0.06, 0.08, 0.09, 0.10)  # standard deviation, of the brightness range
-_PHOTONS = (500.0, 250.0, 100.0, 75.0, 50.0)  # photons that a white pixel collects
-_IMPULSES = (0.01, 0.02, 0.03, 0.05, 0.07)  # share of values that become 0 or 1
-_DISK = (0.0090, 0.0134, 0.0179, 0.0268, 0.0357)  # radius, of the image's shorter side
-_MOTION = (0.045, 0.067, 0.089, 0.112, 0.134)  # length, of the image's shorter side
-_BRIGHTNESS = (0.05, 0.10, 0.15, 0.20, 0.30)  # added to every value
-_CONTRAST = (0.75, 0.60, 0.50, 0.40, 0.30)  # factor around the image's mean
-_JPEG = (80, 65, 58, 50, 40)  # quality
-_SHIFT = (0.02, 0.04, 0.06, 0.08, 0.10)  # length, of the image's shorter side
-
-Corruption = Callable[[Tensor, int, torch.Generator], Tensor]
+# An image, the strengths for its size, the severity counted from 0, and what draws.
+Corruption = Callable[[Tensor, SeverityTable, int, torch.Generator], Tensor]
 
 
 def corrupt(pixels: Tensor, *, kind: str, severity: int, indices: Sequence[int] | Tensor, seed: int) -> Tensor:
@@ -39,7 +29,7 @@ def corrupt(pixels: Tensor, *, kind: str, severity: int, indices: Sequence[int] 
     Args:
         pixels: (B, C, H, W), float32, in [0, 1].
         kind: one of :data:`KINDS`.
-        severity: 1 (mild) to 5.
+        severity: 1 (mild) to 5, of the table for images of this size.
         indices: (B,) positions of the images in their data set.
         seed: at least 0.
 
@@ -52,12 +42,12 @@ def corrupt(pixels: Tensor, *, kind: str, severity: int, indices: Sequence[int] 
         raise ValueError(f"severity={severity} must be 1 (mild), 2, 3, 4 or 5")
     if pixels.ndim != 4 or len(pixels) != len(indices):
         raise ValueError(f"pixels of shape {tuple(pixels.shape)} need one index an image, got {len(indices)}")
-    corruption = _CORRUPTIONS[kind]
+    corruption, table = _CORRUPTIONS[kind], severity_table(*pixels.shape[2:])
     corrupted = []
     for image, index in zip(pixels.float().cpu(), indices, strict=True):
         # The same draw at every severity, so that a severity is more of the same.
         generator = torch.Generator().manual_seed(derived_seed(seed, int(index), kind))
-        corrupted.append(corruption(image, severity - 1, generator).clamp(0, 1))
+        corrupted.append(corruption(image, table, severity - 1, generator).clamp(0, 1))
     return torch.stack(corrupted).to(pixels.device)
 
 
@@ -87,61 +77,66 @@ def _kernel(rows: np.ndarray, columns: np.ndarray, reach: float) -> Tensor:
     return torch.from_numpy(kernel[:-1, :-1] / kernel.sum()).float()
 
 
-def _gaussian_noise(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
-    return image + _GAUSSIAN[level] * torch.randn(image.shape, generator=generator)
+def _gaussian_noise(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
+    return image + table.gaussian[level] * torch.randn(image.shape, generator=generator)
 
 
-def _shot_noise(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
-    return torch.poisson(image * _PHOTONS[level], generator=generator) / _PHOTONS[level]
+def _shot_noise(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
+    return torch.poisson(image * table.photons[level], generator=generator) / table.photons[level]
 
 
-def _impulse_noise(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+def _impulse_noise(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
     drawn = torch.rand(image.shape, generator=generator)
-    share = _IMPULSES[level]
+    share = table.impulses[level]
     return torch.where(drawn < share / 2, 0.0, torch.where(drawn > 1 - share / 2, 1.0, image))
 
 
-def _defocus_blur(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
-    return _filter(image, disk_kernel(_DISK[level] * min(image.shape[1:])))
+def _defocus_blur(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
+    return _filter(image, disk_kernel(table.disk[level] * _scale(image, table)))
 
 
-def _motion_blur(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+def _motion_blur(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
     angle = float(torch.rand((), generator=generator)) * math.pi
-    return _filter(image, line_kernel(_MOTION[level] * min(image.shape[1:]), angle))
+    return _filter(image, line_kernel(table.motion_length(level) * _scale(image, table), angle))
 
 
-def _brightness_up(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
-    return image + _BRIGHTNESS[level]
+def _brightness_up(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
+    return image + table.brightness[level]
 
 
-def _brightness_down(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
-    return image - _BRIGHTNESS[level]
+def _brightness_down(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
+    return image - table.brightness[level]
 
 
-def _contrast(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+def _contrast(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
     mean = image.mean(dim=(1, 2), keepdim=True)
-    return mean + _CONTRAST[level] * (image - mean)
+    return mean + table.contrast[level] * (image - mean)
 
 
-def _jpeg(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+def _jpeg(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
     values = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
     Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values).save(
-        buffer, format="JPEG", quality=_JPEG[level]
+        buffer, format="JPEG", quality=table.jpeg[level]
     )
     decoded = np.asarray(Image.open(buffer), dtype=np.float32).reshape(values.shape) / 255
     return torch.from_numpy(decoded).permute(2, 0, 1)
 
 
-def _pixel_shift(image: Tensor, level: int, generator: torch.Generator) -> Tensor:
+def _pixel_shift(image: Tensor, table: SeverityTable, level: int, generator: torch.Generator) -> Tensor:
     """By whole pixels in one of eight directions, at least one; the edge is repeated."""
-    reach = max(1, round(_SHIFT[level] * min(image.shape[1:])))
+    reach = max(1, round(SHIFT[level] * min(image.shape[1:])))
     directions = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0)]
     down, right = directions[int(torch.randint(len(directions), (), generator=generator))]
     padded = functional.pad(image[None], (reach, reach, reach, reach), mode="replicate")[0]
     height, width = image.shape[1:]
     top, left = reach - down * reach, reach - right * reach
     return padded[:, top : top + height, left : left + width]
+
+
+def _scale(image: Tensor, table: SeverityTable) -> float:
+    """How many of the image's pixels are one of the table's."""
+    return min(image.shape[1:]) / table.side
 
 
 def _filter(image: Tensor, kernel: Tensor) -> Tensor:

@@ -16,11 +16,12 @@ from adsr_hf.attacks import PixelSpace, ThreatModel
 from adsr_hf.attacks.named import NamedAttack
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.rows import ROWS
-from adsr_hf.evaluation.corruptions import KINDS, SEVERITIES
+from adsr_hf.evaluation.corruptions import KINDS
 from adsr_hf.evaluation.fingerprints import batch_of
 from adsr_hf.evaluation.journal import Journal, Rows
 from adsr_hf.evaluation.passes import Passes
 from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.severities import SEVERITIES
 from adsr_hf.evaluation.stability import measure_stability
 
 CLEAN = "clean"

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.evaluation.corruptions import KINDS, SEVERITIES, corrupt
+from adsr_hf.evaluation.corruptions import KINDS, corrupt
+from adsr_hf.evaluation.severities import SEVERITIES
 
 
 def measure_stability(

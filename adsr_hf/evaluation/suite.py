@@ -36,6 +36,7 @@ from adsr_hf.evaluation.passes import Passes
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.records import KIND, SCHEMA_VERSION, EvaluationRecords
 from adsr_hf.evaluation.sanity import sanity_positions, verdicts
+from adsr_hf.evaluation.severities import severity_table
 from adsr_hf.evaluation.streams import as_sized
 from adsr_hf.evaluation.subject import Subject
 from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_of
@@ -257,6 +258,7 @@ def _described(
         "threats": [str(threat) for threat in plan.threats],
         "attacks": [{"name": attack.name, **attack.settings} for attack in attacks] if plan.threats else [],
         "seed": plan.seed,
+        "noise_severities": severity_table(*facts.image_shape[1:]).name if plan.stability else None,
         "positive_class": subject.positive_class,
         "versions": _versions(),
         "machine": describe_machine(),

@@ -70,5 +70,10 @@ def test_a_name_cannot_command_the_terminal_or_fill_it(tmp_path: Path) -> None:
     text = evaluation_text(records(tmp_path, class_names=names))
     assert "\x1b" not in text
     assert "'two?lines'" in text
+    # Two letters that take two columns each.
+    [red], [japanese] = (
+        [line for line in text.splitlines() if line.startswith(name)] for name in ("'?[2J?[31mred'", "'ばね'")
+    )
+    assert japanese.index("%") == red.index("%") - 2
     # The warning apart, a line fits a terminal.
     assert max(len(line) for line in text.splitlines()) < 120

@@ -278,8 +278,23 @@ def test_other_noise_is_refused_and_a_run_is_one_seed(tmp_path: Path) -> None:
     b = write_fake_evaluation(tmp_path / "b", seed=2, noise_kinds=["contrast"])
     with pytest.raises(RecordsError, match="kinds of noise differ"):
         compared([a], [b])
+    stronger = write_fake_evaluation(
+        tmp_path / "c", seed=2, noise_kinds=["jpeg"], changes={"noise_severities": "ImageNet-C"}
+    )
+    with pytest.raises(RecordsError, match="severities of noise differ: CIFAR-10-C against ImageNet-C"):
+        compared([a], [stronger])
     with pytest.raises(RecordsError, match="named twice"):
         compared([a, a], [b])
+
+
+def test_a_missed_rate_of_the_other_class_is_refused(tmp_path: Path) -> None:
+    names = ["good", "defective"]
+    a, b = (
+        write_fake_evaluation(tmp_path / name, num_classes=2, class_names=names, seed=seed, positive_class=name)
+        for seed, name in enumerate(names)
+    )
+    with pytest.raises(RecordsError, match="positive class differ: good against defective"):
+        compared([a], [b])
 
 
 def test_a_model_that_changed_since_it_was_measured_is_refused(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def write_fake_evaluation(
         "confusion": {},
         "majority": {},
         "positive_class": positive_class,
+        "noise_severities": None if noise_accuracy is None else "CIFAR-10-C",
         "temperature": None,
         "latency": {"milliseconds_per_image": milliseconds_per_image, "batch_size": 32},
         "notes": [],

@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from adsr_hf.evaluation.calibration import (
     BINNINGS,
     brier_score,
+    classwise_calibration_error,
     expected_calibration_error,
     mean_confidence,
     negative_log_likelihood,
@@ -38,23 +39,65 @@ def binary(*confidences_and_right: tuple[float, bool]) -> tuple[Tensor, Tensor]:
     return torch.stack([confidences, 1 - confidences], 1), labels
 
 
+def by_the_definition(probabilities: Tensor, labels: Tensor, bins: int) -> float:
+    """Guo et al. 2017, section 2, by loops over the bins ((m − 1) / M, m / M], the first with 0."""
+    confidence, prediction = probabilities.double().max(1)
+    right, error = (prediction == labels).double(), 0.0
+    for m in range(1, bins + 1):
+        inside = (confidence > (m - 1) / bins) & (confidence <= m / bins) | (confidence == 0) & (m == 1)
+        if inside.any():
+            gap = (right[inside].mean() - confidence[inside].mean()).abs().item()
+            error += inside.double().mean().item() * gap
+    return error
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @settings(deadline=None)
 @given(data=st.data(), bins=st.integers(1, 30))
-def test_equal_width_equals_torchmetrics(dtype: torch.dtype, data: st.DataObject, bins: int) -> None:
+def test_equal_width_equals_torchmetrics_below_certainty(dtype: torch.dtype, data: st.DataObject, bins: int) -> None:
     logits, labels = data.draw(logits_and_labels(dtype))
-    probabilities = logits.softmax(1)
+    # It puts a confidence of exactly 1 into a bin of its own.
+    probabilities = (0.999 * logits.softmax(1) + 0.001 / logits.shape[1]).to(dtype)
     expected = multiclass_calibration_error(probabilities, labels, logits.shape[1], n_bins=bins, norm="l1").item()
     assert expected_calibration_error(probabilities, labels, bins=bins) == pytest.approx(expected, abs=1e-6)
 
 
 @settings(deadline=None)
+@given(case=logits_and_labels(), bins=st.integers(1, 30))
+def test_equal_width_is_the_definition_also_where_the_model_is_certain(case: tuple, bins: int) -> None:
+    probabilities, labels = case[0].softmax(1), case[1]
+    found = expected_calibration_error(probabilities, labels, bins=bins)
+    assert found == pytest.approx(by_the_definition(probabilities, labels, bins), abs=1e-6)
+
+
+@settings(deadline=None)
 @given(bins=st.integers(2, 40), data=st.data())
-def test_confidences_on_the_edges_fall_where_torchmetrics_puts_them(bins: int, data: st.DataObject) -> None:
+def test_confidences_on_the_edges_fall_into_the_bin_below(bins: int, data: st.DataObject) -> None:
+    """Counted in whole steps of 1 / bins, so that no rounding decides; a confidence of 1 is bins of them."""
     steps = data.draw(st.lists(st.tuples(st.integers((bins + 1) // 2, bins), st.booleans()), min_size=1, max_size=20))
     probabilities, labels = binary(*((step / bins, right) for step, right in steps))
-    expected = multiclass_calibration_error(probabilities, labels, 2, n_bins=bins, norm="l1").item()
-    assert expected_calibration_error(probabilities, labels, bins=bins) == pytest.approx(expected, abs=1e-6)
+    entries = reliability_bins(probabilities, labels, bins=bins)
+    assert len(entries) == bins
+    for number, entry in enumerate(entries):
+        assert entry.count == sum(step == number + 1 for step, _ in steps)
+        assert (entry.lower, entry.upper) == (pytest.approx(number / bins), pytest.approx((number + 1) / bins))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_certain_image_and_a_nearly_certain_one_share_the_last_bin(dtype: torch.dtype) -> None:
+    """Right at 0.95 and wrong at 1: 1/2 against 0.975; in bins of their own it would be (0.05 + 1) / 2."""
+    probabilities = torch.tensor([[0.95, 0.05], [1.0, 0.0]], dtype=dtype)
+    labels = torch.tensor([0, 1])
+    entries = reliability_bins(probabilities, labels)
+    assert [entry.count for entry in entries] == [0] * 14 + [2]
+    assert entries[-1].upper == 1
+    assert expected_calibration_error(probabilities, labels) == pytest.approx(0.475, abs=1e-6)
+
+
+def test_a_probability_of_nought_is_in_the_first_bin() -> None:
+    """Class 0: 1 of 2 against 1.0 in the last bin; class 1: 1 of 2 against 0 in the first."""
+    probabilities, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])
+    assert classwise_calibration_error(probabilities, labels) == pytest.approx(0.5)
 
 
 @settings(deadline=None)
@@ -107,27 +150,15 @@ def test_equal_mass_never_parts_equal_confidences() -> None:
 
 def test_bins_by_hand() -> None:
     probabilities, labels = binary((0.5, True), (0.6, False), (0.75, True), (0.9, True))
-    empty, filled = reliability_bins(probabilities, labels, bins=2)
-    assert (empty.lower, empty.upper, empty.count) == (0.0, 0.5, 0)
-    assert (filled.lower, filled.upper, filled.count, filled.accuracy) == (0.5, 1.0, 4, 0.75)
-    assert filled.confidence == pytest.approx(0.6875)
-    # Edges at 0.25, 0.5, 0.75 part them into {0.5, 0.6} and {0.75, 0.9}: ½·|½ − 0.55| + ½·|1 − 0.825|.
-    assert expected_calibration_error(probabilities, labels, bins=4) == pytest.approx(0.025 + 0.0875)
+    below, above = reliability_bins(probabilities, labels, bins=2)
+    assert (below.lower, below.upper, below.count, below.accuracy, below.confidence) == (0.0, 0.5, 1, 1.0, 0.5)
+    assert (above.lower, above.upper, above.count, above.accuracy) == (0.5, 1.0, 3, pytest.approx(2 / 3))
+    assert above.confidence == pytest.approx(0.75)
+    # Edges at 0.25, 0.5, 0.75 part them into {0.5}, {0.6, 0.75} and {0.9}: ¼·½ + ½·|½ − 0.675| + ¼·0.1.
+    assert expected_calibration_error(probabilities, labels, bins=4) == pytest.approx(0.125 + 0.0875 + 0.025)
     # {0.5}, {0.6}, {0.75}, {0.9}: the mean of 0.5, 0.6, 0.25 and 0.1.
     equal_mass = expected_calibration_error(probabilities, labels, bins=4, binning="equal_mass")
     assert equal_mass == pytest.approx(0.3625)
-
-
-def test_certainty_has_a_bin_of_its_own_in_either_precision() -> None:
-    logits = torch.tensor([[3.0, 0.0], [25.0, 0.0]])
-    labels = torch.tensor([0, 1])
-    for dtype in (torch.float32, torch.float64):
-        entries = reliability_bins(logits.to(dtype).softmax(1), labels)
-        assert len(entries) == 16
-        assert [(entry.lower, entry.upper, entry.count, entry.accuracy) for entry in entries[14:]] == [
-            (pytest.approx(14 / 15), 1.0, 1, 1.0),
-            (1.0, 1.0, 1, 0.0),
-        ]
 
 
 def test_scores_by_hand() -> None:
