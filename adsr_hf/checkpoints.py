@@ -226,31 +226,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(_damaged(path.parent, f"{path.name}: {error}")) from error
 
 
-def check_same_run(checkpoint: Path, settings: dict[str, Any]) -> None:
-    """Refuse to continue a run under other settings of the method, which would mix two experiments silently.
-
-    Raises:
-        CheckpointError: naming each setting that differs, with both values.
-    """
-    path = checkpoint / RUN_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"checkpoint {checkpoint} has no {RUN_FILE}: it was not written by ADSRTrainer. To start from its "
-            "weights, load the model with from_pretrained and train without resume_from_checkpoint"
-        )
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    differing = [
-        f"{name} was {saved.get(name)!r} and is now {value!r}"
-        for name, value in settings.items()
-        if saved.get(name) != value
-    ]
-    if differing:
-        raise CheckpointError(
-            f"checkpoint {checkpoint} belongs to a run with other settings: {'; '.join(differing)}. Set them back, or "
-            "start a new run in another output_dir"
-        )
-
-
 def check_finite(model: nn.Module, step: int) -> None:
     """Refuse to save weights that training has destroyed.
 

@@ -10,7 +10,7 @@ from adsr_hf.attacks import PGD, AutoPGD, ThreatModel
 from adsr_hf.calibration_arguments import CalibrationArguments
 from adsr_hf.fine_tuning.arguments import FineTuningArguments
 from adsr_hf.method_arguments import MethodArguments
-from adsr_hf.selection import check_figure, default_figure
+from adsr_hf.selection import DefaultFigure, check_figure, default_figure
 
 # Standard deviation of the start's noise in the papers of TRADES and MART.
 NEAR_START = 0.001
@@ -62,18 +62,25 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         self.check_method()
         self.check_fine_tuning()
         self.check_calibration(epsilon=float(self.epsilon), eval_attack_steps=self.eval_attack_steps)
-        chooses_best = self.load_best_model_at_end or self.save_strategy == "best"
-        if chooses_best and self.metric_for_best_model is None:
-            self.metric_for_best_model = default_figure(self)
-        elif self.metric_for_best_model is None and self.evaluate_weights == "teacher" and self._schedule in _WATCHING:
-            # Trainer's default, loss, is the student's, which is not measured.
-            self.metric_for_best_model = "teacher_loss"
-        if self.greater_is_better is None and (self.metric_for_best_model or "").endswith("ece"):
-            self.greater_is_better = False
+        self.settle_figure()
         super().__post_init__()
         if self.metric_for_best_model is not None:
             check_figure(self.metric_for_best_model, self)
         self._check_training()
+
+    def settle_figure(self) -> None:
+        """Name the figure that chooses, and its direction, where nobody did; again where the method was changed."""
+        given = self.metric_for_best_model
+        chooses = self.load_best_model_at_end or self.save_strategy == "best"
+        if chooses and (given is None or isinstance(given, DefaultFigure)):
+            self.metric_for_best_model = DefaultFigure(default_figure(self))
+            if given not in (None, self.metric_for_best_model):
+                self.greater_is_better = None
+        elif given is None and self.evaluate_weights == "teacher" and self._schedule in _WATCHING:
+            # Trainer's default, loss, is the student's, which is not measured.
+            self.metric_for_best_model = "teacher_loss"
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = not self.metric_for_best_model.endswith(("loss", "ece"))
 
     def _check_training(self) -> None:
         if self.fp16 and (self.use_cpu or not torch.accelerator.is_available()):

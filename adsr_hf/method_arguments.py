@@ -7,6 +7,7 @@ from adsr_hf.attack_arguments import AttackArguments
 from adsr_hf.field_checks import in_range, is_finite, one_of
 from adsr_hf.learning_rate_arguments import LearningRateArguments
 from adsr_hf.regularization_arguments import RegularizationArguments
+from adsr_hf.resumption_arguments import ResumptionArguments
 
 OBJECTIVES = ("clean", "pgd_at", "trades", "mart")
 LABELS = ("onehot", "label_smoothing", "adsr")
@@ -26,7 +27,7 @@ def _help(text: str) -> dict[str, str]:
 
 
 @dataclass
-class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArguments):
+class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArguments, ResumptionArguments):
     """How to train and how to measure. Every field is checked when the object is built.
 
     ``objective`` and ``labels`` hold what departs from the method; the pair that is trained with is
@@ -175,6 +176,7 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
                 f"collapse_guard={self.collapse_guard!r} watches the training attack, and method='clean' has none; "
                 "set it to 'off'"
             )
+        self.check_resumption()
         self._check_labels()
         self.check_regularization(objective=self.settled_objective)
         if self.evaluate_weights == "teacher" and not self.keeps_teacher:

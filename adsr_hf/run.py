@@ -20,7 +20,7 @@ from adsr_hf.folder_lock import own_folder
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.models import load_model, load_processor
 from adsr_hf.processes import process_state
-from adsr_hf.run_folder import find_checkpoint, refuse_used_folder
+from adsr_hf.run_folder import RunFolder, find_checkpoint, refuse_used_folder
 from adsr_hf.run_log import RunLog, RunProgress
 from adsr_hf.run_summary import closing_lines, first_lines, published, workload_of
 from adsr_hf.trainer import ADSRTrainer
@@ -128,6 +128,7 @@ def _train_and_record(
         "data_summary": data.summary,
         "images": {name: len(split) for name, split in _splits(data).items()},
         "training": output.metrics,
+        "changes_on_resuming": trainer.changes_on_resuming,
         "published": published(trainer),
         "robust_overfitting": trainer.robust_overfitting(),
         "calibration": calibration,
@@ -166,6 +167,14 @@ def _checkpoint_to_continue(config: ADSRConfig) -> Path | None:
         return None
     newest = requested.lower() in ("true", "yes", "last")
     return find_checkpoint(Path(config.output_dir), True if newest else requested, results=_RESULTS)
+
+
+def way_on_after_stopping(config: ADSRConfig) -> str:
+    """What to do with a run that was stopped without a checkpoint of the moment."""
+    folder = RunFolder.read(Path(config.output_dir), _RESULTS)
+    if folder.newest is None and not folder.unusable and not folder.results:
+        return "nothing was saved, and the same command starts again"
+    return folder.way_on
 
 
 def _refuse_used_folder(config: ADSRConfig) -> None:

@@ -14,6 +14,10 @@ _PREFIXES = ("", "robust_", "teacher_", "teacher_robust_")
 _OWN_FIGURES = frozenset(f"{prefix}{kind}" for prefix in _PREFIXES for kind in _KINDS)
 
 
+class DefaultFigure(str):
+    """A figure that nobody wrote: a copy of its settings with another method gets that method's own."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """Settings from one place: a recipe, a study's arm, the command line.

@@ -184,11 +184,20 @@ class ADSRTrainer(CalibratingTrainer):
 
     def annealed(self) -> tuple[float, float]:
         """Temperature and interpolation at the present optimizer step."""
-        args, step, total = self.args, self.state.global_step, max(self.state.max_steps, 1)
+        args, step, total = self.args, self.state.global_step, self.schedule_steps
         return (
             cosine_anneal(args.temperature_start, args.temperature_end, step=step, total_steps=total),
             cosine_anneal(args.interpolation_start, args.interpolation_end, step=step, total_steps=total),
         )
+
+    def schedules_by_length(self) -> list[str]:
+        """See ResumableTrainer; with the labels' annealing."""
+        args = self.args
+        annealed = {
+            "temperature": args.temperature_start != args.temperature_end,
+            "interpolation": args.interpolation_start != args.interpolation_end,
+        }
+        return super().schedules_by_length() + [name for name, moves in annealed.items() if args.rectifies and moves]
 
     def _rectified_targets(
         self, pixel_values: Tensor, labels: Tensor, others: dict[str, Any], figures: dict[str, Tensor | float]

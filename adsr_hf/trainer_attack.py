@@ -64,8 +64,21 @@ class AttackingTrainer(LossTrainer):
         """Optimizer steps; the whole run where the data have no length, which then has one epoch."""
         loader = self.callback_handler.train_dataloader
         if loader is None or not has_length(loader):
-            return max(1, self.state.max_steps)
+            return self.schedule_steps
         return max(1, math.ceil(len(loader) / self.args.gradient_accumulation_steps))
+
+    def schedules_by_length(self) -> list[str]:
+        """See ResumableTrainer: what is counted in epochs, where the data have no length."""
+        args, loader = self.args, self.callback_handler.train_dataloader
+        if has_length(loader):
+            return super().schedules_by_length()
+        warms_up = args.weight_perturbation != "none" and args.weight_perturbation_warmup_epochs > 0
+        in_epochs = {
+            "epsilon_ramp_epochs": args.attacks and args.epsilon_ramp_epochs > 0,
+            "attack_schedule": args.attacks and bool(args.attack_schedule),
+            "weight_perturbation_warmup_epochs": warms_up,
+        }
+        return super().schedules_by_length() + [name for name, used in in_epochs.items() if used]
 
     def _epochs_passed(self) -> float:
         return self.state.global_step / self._steps_per_epoch()

@@ -1,8 +1,9 @@
 """A Trainer whose runs can be continued exactly: teacher and attack generators are in whole checkpoints."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,9 +19,8 @@ from transformers.utils import logging
 from adsr_hf import checkpoints
 from adsr_hf.config import ADSRConfig
 from adsr_hf.folder_lock import own_folder
-from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted
+from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted, shield_worker
 from adsr_hf.meters import TrainingMeters
-from adsr_hf.method_arguments import MethodArguments
 from adsr_hf.processes import (
     any_process,
     forget_evaluation,
@@ -30,26 +30,18 @@ from adsr_hf.processes import (
 from adsr_hf.run_callback import RunCallback
 from adsr_hf.run_folder import find_checkpoint, refuse_used_folder, remove_unfinished
 from adsr_hf.schedules import warmed_up_decay
-from adsr_hf.selection import DIRECTION, FIGURE
 from adsr_hf.teacher import EMATeacher
-from adsr_hf.trainer_saving import SavingTrainer
+from adsr_hf.trainer_same_run import SameRunTrainer
 
 logger = logging.get_logger(__name__)
 
-# Settings that change what is measured, not what is trained, may differ when a run is continued.
-_FREE_SETTINGS = {"eval_attack_steps", "eval_attack_restarts", "evaluate_weights"}
 
-
-class ResumableTrainer(SavingTrainer):
+class ResumableTrainer(SameRunTrainer):
     """Trainer with a teacher, whose checkpoints are whole or refused and restore a run bit by bit.
 
     It corrects what Trainer leaves open: weights reload under the names they were saved with, a folder counts as a
     checkpoint once its manifest is written, NaN weights are never saved, Ctrl-C ends in a checkpoint, and a run does
     not start in a folder that holds another.
-
-    Attributes:
-        data_settings: what a continued run must have in common with its checkpoint about its images, as JSON values;
-            set it before training. Left empty, images are not compared.
     """
 
     args: ADSRConfig
@@ -57,7 +49,7 @@ class ResumableTrainer(SavingTrainer):
 
     def _prepare_run(self) -> None:
         """Set up what a run needs beside Trainer's own state; called once when the trainer is built."""
-        self.data_settings: dict[str, Any] = {}
+        self._prepare_same_run()
         self.teacher: EMATeacher | None = None
         self.is_set_up = False
         self.meters = TrainingMeters()
@@ -89,11 +81,12 @@ class ResumableTrainer(SavingTrainer):
             FolderInUseError: when another process trains in ``output_dir``.
             WriteError: when a checkpoint cannot be written, as on a full disk.
             FloatingPointError: when the loss or the weights become NaN or infinite.
-            TrainingInterrupted: after Ctrl-C, once the step is finished and saved.
+            TrainingInterrupted: after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once the step is finished and saved.
         """
         output_dir = Path(self.args.output_dir)
         with own_folder(output_dir, "training", PartialState()):
             self._resume_checkpoint = find_checkpoint(output_dir, resume_from_checkpoint)
+            self.held_schedule_steps = self.steps_to_hold(self._resume_checkpoint)
             self._take_over(output_dir)
             forget_evaluation(self)
             resume = str(self._resume_checkpoint) if self._resume_checkpoint else None
@@ -117,8 +110,9 @@ class ResumableTrainer(SavingTrainer):
         """Set up the method, and restore what the checkpoint holds beside the student."""
         self._saved_checkpoint = None
         self.set_up_method()
+        self.changes_on_resuming = []
         if self._resume_checkpoint is not None:
-            checkpoints.check_same_run(self._resume_checkpoint, self.run_settings())
+            self.changes_on_resuming = self.changes_since(self._resume_checkpoint)
             self.find_best_checkpoint(self._resume_checkpoint)
             if self.teacher is not None:
                 state = checkpoints.load_tensors(self._resume_checkpoint / checkpoints.TEACHER_FILE)
@@ -130,6 +124,7 @@ class ResumableTrainer(SavingTrainer):
         self.meters = TrainingMeters()
         # Both again, since a search for hyperparameters or a second run may have changed the method and the seed.
         self.args.check_method()
+        self.args.settle_figure()
         self.attack_generator.manual_seed(self.args.seed + self.args.process_index)
         self.teacher = EMATeacher(self.model, self.args.teacher_decay) if self.args.keeps_teacher else None
         self.is_set_up = True
@@ -141,25 +136,6 @@ class ResumableTrainer(SavingTrainer):
             decay = self.args.teacher_decay
             warm = warmed_up_decay(decay, step=self.state.global_step) if self.args.teacher_decay_warmup else decay
             self.teacher.update(self.model, decay=warm)
-
-    def run_settings(self) -> dict[str, Any]:
-        """What a continued run must have in common with its checkpoint, as JSON values."""
-        settings = {
-            field.name: getattr(self.args, field.name)
-            for field in fields(MethodArguments)
-            if field.name not in _FREE_SETTINGS
-        }
-        settings |= self.fine_tuning_settings() | self.data_settings
-        if self.args.load_best_model_at_end:
-            # The best value so far is kept without its name, and would be compared with another figure's.
-            settings |= {name: getattr(self.args, name) for name in (FIGURE, DIRECTION)}
-        return settings | {
-            "label_smoothing_factor": self.args.label_smoothing_factor,
-            # One figure, since any number of processes may continue a run.
-            "total_train_batch_size": self.get_total_train_batch_size(self.args),
-            "seed": self.args.seed,
-            "total_steps": self.state.max_steps,
-        }
 
     def _run_epoch(self, model: nn.Module, epoch: int, train_dataloader: DataLoader, **kwargs: Any) -> None:
         if self.state.global_step >= self.state.max_steps:
@@ -183,6 +159,14 @@ class ResumableTrainer(SavingTrainer):
             "last_logged_step": torch.tensor(self._globalstep_last_logged),
         }
         return own | self.meters.state_dict()
+
+    # ---- images ----------------------------------------------------------------------------------------------------
+
+    def get_train_dataloader(self) -> DataLoader:
+        return _shielded(super().get_train_dataloader())
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        return _shielded(super().get_eval_dataloader(eval_dataset))
 
     # ---- loading -------------------------------------------------------------------------------------------------
 
@@ -223,7 +207,7 @@ class ResumableTrainer(SavingTrainer):
         self._total_loss_scalar -= self.accelerator.reduce(self._tr_loss.clone(), "mean").item()
         self.meters.load_state_dict(state)
 
-    # ---- Ctrl-C --------------------------------------------------------------------------------------------------
+    # ---- being stopped -------------------------------------------------------------------------------------------
 
     def _maybe_log_save_evaluate(
         self, tr_loss: Tensor, grad_norm: Any, model: nn.Module, trial: Any, *args: Any, **kwargs: Any
@@ -239,7 +223,12 @@ class ResumableTrainer(SavingTrainer):
             self._save_checkpoint(model, trial)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         self._finish_current_push()
-        raise TrainingInterrupted(str(self._saved_checkpoint), resumable=not self.args.save_only_model)
+        raise TrainingInterrupted(
+            str(self._saved_checkpoint),
+            resumable=not self.args.save_only_model,
+            # It may have reached another process alone.
+            signum=self._interrupt.signum or signal.SIGTERM,
+        )
 
 
 @contextmanager
@@ -258,3 +247,12 @@ def _checkpoint_errors(checkpoint: str | None, what: str) -> Iterator[None]:
             f"checkpoint {checkpoint} cannot be continued: {what} does not fit this run: {why}. Start a new run from "
             "its weights with from_pretrained, in another output_dir"
         ) from error
+
+
+def _shielded(loader: DataLoader) -> DataLoader:
+    """The loader, whose processes outlive a signal that asks the run to save and stop."""
+    # accelerate wraps loaders without being one.
+    inner = getattr(loader, "base_dataloader", loader)
+    if getattr(inner, "num_workers", 0) > 0 and getattr(inner.worker_init_fn, "func", None) is not shield_worker:
+        inner.worker_init_fn = partial(shield_worker, inner.worker_init_fn)
+    return loader

@@ -36,8 +36,8 @@ class SavingTrainer(FineTuningTrainer):
     teacher: EMATeacher | None
     _saved_checkpoint: Path | None
 
-    def run_settings(self) -> dict[str, Any]:
-        """What a continued run must have in common with its checkpoint, as JSON values."""
+    def run_record(self) -> dict[str, Any]:
+        """What a checkpoint says about its run, as JSON values."""
         raise NotImplementedError
 
     def process_state(self) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ class SavingTrainer(FineTuningTrainer):
         checkpoint = run_dir / f"checkpoint-{self.state.global_step}"
         with naming_what_was_written(checkpoint, way_on=_AFTER_FAILING):
             if self.args.should_save:
-                checkpoints.begin_checkpoint(checkpoint, self.run_settings())
+                checkpoints.begin_checkpoint(checkpoint, self.run_record())
             self.accelerator.wait_for_everyone()
             with self._postponed(save_total_limit=None, push_to_hub=False):
                 super()._save_checkpoint(model, trial)

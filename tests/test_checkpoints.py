@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from adsr_hf.checkpoints import (
     CheckpointError,
-    check_same_run,
     checkpoint_folders,
     number_of_processes,
     rotate_checkpoints,
@@ -246,16 +245,3 @@ def test_the_number_of_processes_is_read_from_the_files(tmp_path: Path) -> None:
     for index in range(11):
         save_tensors(tmp_path / f"process_{index}.safetensors", {"x": torch.zeros(1)})
     assert number_of_processes(tmp_path) == 11
-
-
-def test_settings_are_compared_one_by_one(tmp_path: Path) -> None:
-    write_json(tmp_path / "adsr_run.json", {"epsilon": 8 / 255, "method": "adsr", "attack_step_size": None})
-    check_same_run(tmp_path, {"epsilon": 8 / 255, "method": "adsr", "attack_step_size": None})
-    with pytest.raises(
-        CheckpointError, match=r"epsilon was 0\.03137\d* and is now 0\.5; method was 'adsr' and is now 'x'"
-    ):
-        check_same_run(tmp_path, {"epsilon": 0.5, "method": "x", "attack_step_size": None})
-    with pytest.raises(CheckpointError, match="norm was None and is now 'L2'"):
-        check_same_run(tmp_path, {"norm": "L2"})
-    with pytest.raises(CheckpointError, match=r"has no adsr_run\.json"):
-        check_same_run(tmp_path / "absent", {})

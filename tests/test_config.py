@@ -371,6 +371,24 @@ class TestWhatIsFilledIn:
         config = tiny_config(output_dir, **settings)
         assert (config.metric_for_best_model, config.greater_is_better) == (figure, greater)
 
+    def test_a_copy_with_another_method_is_chosen_by_that_methods_figure(self, output_dir: str) -> None:
+        def chosen(config: ADSRConfig) -> tuple[str | None, bool | None]:
+            return config.metric_for_best_model, config.greater_is_better
+
+        attacked = tiny_config(output_dir, load_best_model_at_end=True, publish="teacher", **STEPS)
+        assert chosen(dataclasses.replace(attacked, method="clean")) == ("teacher_accuracy", True)
+        assert chosen(dataclasses.replace(attacked, method="clean", publish="student")) == ("accuracy", True)
+        unattacked = dataclasses.replace(attacked, eval_attack_steps=0)
+        assert chosen(unattacked) == ("teacher_loss", False)
+        assert chosen(dataclasses.replace(unattacked, method="clean")) == ("teacher_accuracy", True)
+        # As a search for hyperparameters changes it.
+        attacked.method = "clean"
+        attacked.check_method()
+        attacked.settle_figure()
+        assert chosen(attacked) == ("teacher_accuracy", True)
+        written = tiny_config(output_dir, load_best_model_at_end=True, metric_for_best_model="robust_ece", **STEPS)
+        assert chosen(dataclasses.replace(written, method="clean")) == ("robust_ece", False)
+
     @pytest.mark.parametrize(
         ("settings", "message"),
         [

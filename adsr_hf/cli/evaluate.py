@@ -1,11 +1,15 @@
 """``adsr evaluate CHECKPOINT [--threat ...] [--dataset ...]``."""
 
+from itertools import pairwise
+
 from adsr_hf.cli.help_text import describe_fields
 from adsr_hf.cli.main import OK
-from adsr_hf.data.arguments import DataArguments
+from adsr_hf.data.arguments import DataArguments, place_of
 from adsr_hf.errors import UsageError
 from adsr_hf.evaluation.arguments import EvaluateArguments
 
+# What holds of a run's data settings for other data too.
+_OF_ANY_DATASET = {"skip_broken_images", "max_image_pixels", "cache_gigabytes"}
 _SECTIONS = {"evaluation": EvaluateArguments, "data (default: the run's own)": DataArguments}
 
 
@@ -23,7 +27,12 @@ def run(words: list[str]) -> int:
 
     checkpoint, flags = words[0], words[1:]
     refuse_missing_model(checkpoint)
-    arguments, data = parse_flags((EvaluateArguments, DataArguments), recorded_data(checkpoint), flags)
+    recorded = recorded_data(checkpoint)
+    named = _named_dataset(flags)
+    if named is not None and recorded and place_of(named) != place_of(recorded["dataset"]):
+        # Its splits and columns are its own.
+        recorded = {name: value for name, value in recorded.items() if name in _OF_ANY_DATASET}
+    arguments, data = parse_flags((EvaluateArguments, DataArguments), recorded, flags)
     if not arguments.threat:
         arguments.threat = recorded_threat(checkpoint)
     from adsr_hf.processes import process_state
@@ -39,12 +48,23 @@ def run(words: list[str]) -> int:
     return OK
 
 
+def _named_dataset(flags: list[str]) -> str | None:
+    """What follows ``--dataset``, before anything is parsed."""
+    for flag, value in pairwise([*flags, None]):
+        if flag == "--dataset":
+            return value
+        if flag is not None and flag.startswith("--dataset="):
+            return flag.partition("=")[2]
+    return None
+
+
 def _help() -> str:
     lines = [
         "usage: adsr evaluate CHECKPOINT [--threat 'Linf 8/255' ...] [--field value ...]",
         "",
         "CHECKPOINT is a folder or a Hub name of any image classifier. A folder written by `adsr train` knows its",
-        "data and its threat model; others need --dataset and --threat. An image counts as robust only if it is right",
+        "data and its threat model; others need --dataset and --threat. --dataset takes any labelled images, with or",
+        "without splits, whose classes the model knows by name. An image counts as robust only if it is right",
         "both clean and attacked; robust accuracy under PGD is an upper bound. Under accelerate launch the images are",
         "shared out over the processes; the records are the same.",
     ]

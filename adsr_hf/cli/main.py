@@ -4,10 +4,12 @@ It imports nothing heavy, so that ``adsr --help`` answers at once.
 """
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 from adsr_hf._version import __version__
 from adsr_hf.errors import UsageError
+from adsr_hf.interrupt import StoppableCommand, exit_status
 
 COMMANDS = {
     "train": "train a classifier from a recipe (clean, pgd_at or adsr)",
@@ -21,12 +23,15 @@ COMMANDS = {
     "demo": "train three ways on handwritten digits and show what each buys (about 3 minutes on 2 cores)",
 }
 
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILURE, USAGE = 0, 1, 2
+
+_CONTINUING = ("evaluate", "study", "demo")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return the exit status: 0 done, 1 failed, 2 not understood, 130 stopped by Ctrl-C.
+    """Run one command and return the exit status: 0 done, 1 failed, 2 not understood, 128 + signal after a signal.
 
+    Ctrl-C is signal 2; SIGTERM, SIGHUP and SIGUSR1 do what it does.
     ``adsr gate`` has its own: 0 promote, 3 keep, 2 not decidable, and 1 for every error.
     """
     words = sys.argv[1:] if argv is None else argv
@@ -41,19 +46,30 @@ def main(argv: list[str] | None = None) -> int:
     if command not in COMMANDS:
         return _complain(f"unknown command {command!r}; choose one of {', '.join(COMMANDS)}", USAGE)
     try:
-        return import_module(f"adsr_hf.cli.{command}").run(rest)
+        with StoppableCommand():
+            return import_module(f"adsr_hf.cli.{command}").run(rest)
     except UsageError as error:
         return _complain(str(error), USAGE)
-    except KeyboardInterrupt as error:
-        return _complain(str(error) or "stopped by Ctrl-C; nothing was saved after the last checkpoint", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        goes_on = "what is finished is kept, and the same command continues"
+        way_on = goes_on if command in _CONTINUING else "the same command does it again"
+        message, status = str(stop) or f"stopped; {way_on}", exit_status(stop)
     except (ValueError, TypeError, ImportError, OSError, RuntimeError, FloatingPointError) as error:
         if traceback:
             raise
         return _complain(f"{error}", FAILURE)
+    # The traceback is gone, and with it the progress bars that it held.
+    return _tell(message, status)
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"adsr: error: {message}", file=sys.stderr)
+    return _tell(f"error: {message}", status)
+
+
+def _tell(message: str, status: int) -> int:
+    # The terminal may be gone.
+    with suppress(OSError):
+        print(f"adsr: {message}", file=sys.stderr, flush=True)
     return status
 
 

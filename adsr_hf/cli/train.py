@@ -8,6 +8,7 @@ from adsr_hf.cli.main import OK
 from adsr_hf.data.arguments import DataArguments
 from adsr_hf.errors import UsageError
 from adsr_hf.fine_tuning.arguments import FineTuningArguments
+from adsr_hf.interrupt import Stopped, TrainingInterrupted, signal_of
 from adsr_hf.method_arguments import MethodArguments
 from adsr_hf.model_arguments import ModelArguments
 
@@ -34,13 +35,18 @@ def run(words: list[str]) -> int:
         raise UsageError("adsr train needs a recipe, such as recipes/digits/vit_adsr.yaml, or flags")
     path = None if words[0].startswith("--") else Path(words[0])
     from adsr_hf.recipes import load_recipe
-    from adsr_hf.run import train_recipe
+    from adsr_hf.run import train_recipe, way_on_after_stopping
 
     recipe = load_recipe(path, words if path is None else words[1:])
     if recipe.config.process_index == 0:
         for note in recipe.notes:
             print(note, flush=True)
-    train_recipe(recipe.config, recipe.data, recipe.model)
+    try:
+        train_recipe(recipe.config, recipe.data, recipe.model)
+    except TrainingInterrupted:
+        raise
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"stopped; {way_on_after_stopping(recipe.config)}", signum=signal_of(stop)) from None
     return OK
 
 

@@ -8,16 +8,26 @@ from adsr_hf.data.arguments import DataArguments
 if TYPE_CHECKING:
     from adsr_hf.data.dataset import ImageClassificationDataset
     from adsr_hf.data.extra import MixedDataset
-    from adsr_hf.data.loading import ImageData, load_image_data
+    from adsr_hf.data.loading import ImageData, MeasuredData, load_image_data, load_measured_data
 
 _HOMES = {
     "ImageClassificationDataset": "adsr_hf.data.dataset",
     "ImageData": "adsr_hf.data.loading",
+    "MeasuredData": "adsr_hf.data.loading",
     "MixedDataset": "adsr_hf.data.extra",
     "load_image_data": "adsr_hf.data.loading",
+    "load_measured_data": "adsr_hf.data.loading",
 }
 
-__all__ = ["DataArguments", "ImageClassificationDataset", "ImageData", "MixedDataset", "load_image_data"]
+__all__ = [
+    "DataArguments",
+    "ImageClassificationDataset",
+    "ImageData",
+    "MeasuredData",
+    "MixedDataset",
+    "load_image_data",
+    "load_measured_data",
+]
 
 
 def __getattr__(name: str) -> Any:

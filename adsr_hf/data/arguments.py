@@ -17,7 +17,17 @@ _MAX_MAGNITUDE = 30
 _EXTRA_LABELS = ("own", "pseudo")
 _MIN_FRACTION = 0.001
 # What says where images lie, how they are kept, and what is measured on them, may differ when a run is continued.
-_FREE_FIELDS = {"dataset", "extra_dataset", "extra_pseudo_labeler", "test_split", "max_eval_images", "cache_gigabytes"}
+_FREE_FIELDS = {
+    "dataset",
+    "extra_dataset",
+    "extra_pseudo_labeler",
+    "test_split",
+    "max_eval_images",
+    "cache_gigabytes",
+    "max_image_pixels",
+}
+# Pillow's own limit, PIL.Image.MAX_IMAGE_PIXELS: a quarter of a GiB as RGB.
+MAX_IMAGE_PIXELS = 89_478_485
 # Splits of this name are held out wherever they exist.
 HELD_OUT_SPLITS = {"validation", "valid", "val", "dev", "test"}
 
@@ -44,13 +54,16 @@ class DataArguments:
     )
     image_column: str | None = field(
         default=None,
-        metadata={"help": "Column that holds the images. Left out: found by its type, else by a usual name."},
+        metadata={
+            "help": "Column that holds the images. Left out: the one called image, else the only one of a usual name, "
+            "else the only one of images."
+        },
     )
     label_column: str | None = field(
         default=None,
         metadata={
-            "help": "Column that holds the classes, as names or whole numbers. Left out: found by its type, else by a "
-            "usual name."
+            "help": "Column that holds the classes, as names or whole numbers. Left out: the one called label, else "
+            "the only one of a usual name, else the only one of classes. The first line of a run says which."
         },
     )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
@@ -65,7 +78,7 @@ class DataArguments:
         default=None,
         metadata={
             "help": "Split for the final figures; selection never sees it. Left out: the split called test, if there "
-            "is one."
+            "is one. `adsr evaluate` measures on it, or on the only split of a data set that was not trained on."
         },
     )
     validation_fraction: float = field(
@@ -80,6 +93,13 @@ class DataArguments:
     )
     skip_broken_images: bool = field(
         default=False, metadata={"help": "Leave out images that cannot be read, and report them, instead of stopping."}
+    )
+    max_image_pixels: int = field(
+        default=MAX_IMAGE_PIXELS,
+        metadata={
+            "help": "An image of more pixels (width × height) counts as broken, since a small file may claim to be "
+            "huge. The default is Pillow's own limit; raise it where images are truly that large."
+        },
     )
     crop_padding: int = field(
         default=4,
@@ -190,6 +210,14 @@ class DataArguments:
         for name, value in named.items():
             if value == "":
                 raise ValueError(f"{name}='' must be a split's name; leave it out for the default")
+
+    def check_purposes(self) -> None:
+        """Refuse one split for two purposes, for training; a measurement alone may name any.
+
+        Raises:
+            ValueError: when two of train_split, validation_split and test_split are the same.
+        """
+        named = {name: getattr(self, name) for name in ("train_split", "validation_split", "test_split")}
         given = [(name, value) for name, value in named.items() if value is not None]
         for position, (name, value) in enumerate(given):
             for other, other_value in given[position + 1 :]:
@@ -201,6 +229,7 @@ class DataArguments:
                     )
 
     def _check_numbers(self) -> None:
+        at_least("max_image_pixels", self.max_image_pixels, 1, fix=f"{MAX_IMAGE_PIXELS} is Pillow's own limit")
         if not 0 <= self.validation_fraction <= 0.5:
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} must lie in [0, 0.5]: it is a share of the train "
@@ -265,7 +294,7 @@ class DataArguments:
         )
         if self.extra_split not in used or is_other_config:
             return
-        if _place(str(self.extra_dataset)) == _place(self.dataset):
+        if place_of(str(self.extra_dataset)) == place_of(self.dataset):
             raise ValueError(
                 f"extra_dataset={self.extra_dataset!r} with extra_split={self.extra_split!r} is what dataset trains "
                 "or measures on already, and no held-out image may be trained on; name another data set, or a split "
@@ -281,7 +310,7 @@ class DataArguments:
         )
 
 
-def _place(name: str) -> str:
+def place_of(name: str) -> str:
     """A Hub name as it is, and of what is local the path without links, ``..`` and slashes too many."""
     path = Path(name).expanduser()
     return str(path.resolve()) if name != DIGITS and path.exists() else name

@@ -8,18 +8,32 @@ from datasets import ClassLabel, Dataset, Image
 from adsr_hf.data.arguments import DataArguments
 from adsr_hf.data.splits import quote_some
 
+# The first wins over the others, which are equal.
 _IMAGE_NAMES = ("image", "img", "images", "picture", "photo")
 _LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
 
 
-def find_columns(dataset: Dataset, arguments: DataArguments) -> tuple[str, str]:
-    """Names of the image column and the label column.
+def find_columns(splits: dict[str, Dataset], first: str, arguments: DataArguments) -> tuple[str, str]:
+    """Names of the image column and the label column, which all splits share.
+
+    Args:
+        first: the split whose columns decide.
 
     Raises:
-        ValueError: when a column that was asked for is missing, none fits, or several do.
+        ValueError: when a column that was asked for is missing, none fits, several do, or another split has not the
+            same.
     """
-    image = find_image_column(dataset, arguments)
-    return image, _find(dataset, arguments, "label_column", ClassLabel, _LABEL_NAMES)
+    image = find_image_column(splits[first], arguments)
+    label = _find(splits[first], arguments, "label_column", ClassLabel, _LABEL_NAMES)
+    for name, split in splits.items():
+        for field, column in (("image_column", image), ("label_column", label)):
+            if column not in split.column_names:
+                raise ValueError(
+                    f"{field}={column!r}, as in split {first!r}, is no column of split {name!r} of dataset="
+                    f"{arguments.dataset!r}; its columns are: {', '.join(split.column_names)}. Give all splits the "
+                    "same columns, or choose others with train_split, validation_split and test_split"
+                )
+    return image, label
 
 
 def find_image_column(dataset: Dataset, arguments: DataArguments) -> str:
@@ -34,6 +48,7 @@ def find_image_column(dataset: Dataset, arguments: DataArguments) -> str:
 def _find(
     dataset: Dataset, arguments: DataArguments, field: str, feature_type: type, usual_names: tuple[str, ...]
 ) -> str:
+    """A column by its name; where none has a usual one, by its type."""
     columns, wanted = dataset.column_names, getattr(arguments, field)
     kind = field.split("_")[0]
     listing = f"the columns of dataset={arguments.dataset!r} are: {', '.join(columns)}"
@@ -41,15 +56,15 @@ def _find(
         if wanted not in columns:
             raise ValueError(f"{field}={wanted!r} is no column; {listing}. Set {field} to one of them")
         return wanted
+    best = [name for name in columns if name.casefold() == usual_names[0]]
+    named = [name for name in columns if name.casefold() in usual_names]
     typed = [name for name in columns if isinstance(dataset.features[name], feature_type)]
-    if len(typed) == 1:
-        return typed[0]
-    for name in usual_names:
-        if name in (typed or columns):
-            return name
-    if typed:
-        raise ValueError(f"several columns hold {kind}s: {quote_some(typed)}. Choose one with {field}")
-    raise ValueError(f"no {kind} column was found; {listing}. Name the right one with {field}")
+    candidates = best or named or typed
+    if not candidates:
+        raise ValueError(f"no {kind} column was found; {listing}. Name the right one with {field}")
+    if len(candidates) > 1:
+        raise ValueError(f"several columns hold {kind}s: {quote_some(candidates)}. Choose one with {field}")
+    return candidates[0]
 
 
 def read_labels(splits: dict[str, Dataset], column: str) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -66,9 +81,8 @@ def read_labels(splits: dict[str, Dataset], column: str) -> tuple[dict[str, np.n
     for name, split_values in values.items():
         for row, value in enumerate(split_values):
             _check_label(value, f"{name}[{row}]", column)
+    _check_kinds(splits, values, column)
     distinct = set().union(*values.values())
-    if len({type(value) for value in distinct}) > 1:
-        raise ValueError(f"label_column={column!r} mixes text and numbers; write every class in the same way")
     first = next(iter(splits))
     names = _names(splits[first], column)
     if names:
@@ -84,6 +98,22 @@ def read_labels(splits: dict[str, Dataset], column: str) -> tuple[dict[str, np.n
     }, [str(value) for value in ordered]
 
 
+def _check_kinds(splits: dict[str, Dataset], values: dict[str, list[Any]], column: str) -> None:
+    kinds = {
+        name: "a ClassLabel" if _names(splits[name], column) else " and ".join(sorted(_kinds(split_values)))
+        for name, split_values in values.items()
+    }
+    if len(set().union(*map(_kinds, values.values()))) > 1:
+        told = ", ".join(f"{kind} in split {name!r}" for name, kind in kinds.items())
+        raise ValueError(
+            f"label_column={column!r} mixes text and numbers: it is {told}; write every class in the same way"
+        )
+
+
+def _kinds(values: list[Any]) -> set[str]:
+    return {"text" if kind is str else "whole numbers" for kind in set(map(type, values))}
+
+
 def _names(split: Dataset, column: str) -> list[str]:
     """Names of a ClassLabel, in the order of its numbers; empty for other columns."""
     feature = split.features[column]
@@ -95,7 +125,8 @@ def _indices(
 ) -> np.ndarray:
     """Indices into ``class_names``, (N,) int64, of values that count ``names``; ``splits`` have the two lists."""
     _check_range(values, len(names), column, splits[0])
-    unknown = [name for name in names if name not in class_names]
+    known = set(class_names)
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(
             f"label_column={column!r} of split {splits[0]!r} names the classes {quote_some(unknown)}, which split "
@@ -114,7 +145,8 @@ def renumber(labels: np.ndarray, names: list[str], class_names: list[str]) -> np
     Returns:
         (N,) int64.
     """
-    return np.asarray([class_names.index(name) for name in names], dtype=np.int64)[labels]
+    index = {name: position for position, name in enumerate(class_names)}
+    return np.asarray([index[name] for name in names], dtype=np.int64)[labels]
 
 
 def _check_label(value: Any, row: str, column: str) -> None:

@@ -110,17 +110,19 @@ class ImageClassificationDataset(torch.utils.data.Dataset[Example]):
         """(B, C, H, W), float32, in [0, 1]: as they are in the store, without augmentation."""
         return self.store.fetch(indices).float().div_(255)
 
-    def with_label_order(self, class_names: Sequence[str]) -> "ImageClassificationDataset":
-        """The same images with labels renumbered, so that class i is ``class_names[i]``; without augmentation.
+    def with_classes(self, class_names: Sequence[str], index: Sequence[int]) -> "ImageClassificationDataset":
+        """The same images as classes of another list, without augmentation.
 
-        Raises:
-            ValueError: when the names are not this data set's own in another order.
+        Args:
+            class_names: the other list.
+            index: where each of this data set's classes stands in it.
         """
-        if sorted(class_names) != sorted(self.class_names):
-            raise ValueError(f"class_names={list(class_names)} must be {self.class_names} in another order")
-        new_index = torch.tensor([list(class_names).index(name) for name in self.class_names])
         return ImageClassificationDataset(
-            self.store, new_index[self.labels], pixel_space=self.pixel_space, class_names=class_names, seed=self.seed
+            self.store,
+            torch.tensor(index, dtype=torch.int64)[self.labels],
+            pixel_space=self.pixel_space,
+            class_names=class_names,
+            seed=self.seed,
         )
 
     @property

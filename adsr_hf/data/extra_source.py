@@ -12,9 +12,12 @@ from adsr_hf.data.columns import find_columns, find_image_column, read_labels, r
 from adsr_hf.data.dataset import ImageClassificationDataset
 from adsr_hf.data.folders import open_unsorted
 from adsr_hf.data.held_out import DecodedSplit, check_pixels, check_places
+from adsr_hf.data.labelled import label_table
 from adsr_hf.data.preparation import check_same_size, prepare_split
 from adsr_hf.data.pseudo_labels import PseudoLabeler
-from adsr_hf.data.sources import label_table, local_places, open_dataset
+from adsr_hf.data.reading import RowReader
+from adsr_hf.data.sources import OpenedDataset, local_places, open_dataset
+from adsr_hf.data.splits import choose_splits, quote_some
 
 _NAME = "extra"
 _PSEUDO_LABEL_COLUMN = "pseudo_label"
@@ -26,13 +29,14 @@ class ExtraTable:
     """Extra images, not decoded yet.
 
     Attributes:
-        table: like those of :class:`adsr_hf.data.sources.ImageSplits`, with class indices of the own data set; all
+        table: like those of :class:`adsr_hf.data.labelled.ImageSplits`, with class indices of the own data set; all
             -1 where labels are still to be given.
     """
 
     table: Dataset
     image_column: str
     label_column: str
+    reader: RowReader
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def load_extra(
     source: ExtraTable,
     processor: Any,
     own: ImageClassificationDataset,
-    held_out: dict[str, DecodedSplit],
+    held_out: dict[str, list[DecodedSplit]],
     *,
     show_progress: bool = True,
 ) -> ExtraImages:
@@ -78,6 +82,7 @@ def load_extra(
         source.table,
         image_column=source.image_column,
         label_column=source.label_column,
+        reader=source.reader,
         processor=processor,
         name=_NAME,
         skip_broken_images=arguments.skip_broken_images,
@@ -90,7 +95,9 @@ def load_extra(
     labels, label_source = prepared.labels, "its own labels"
     notes = [f"skipped: {reason}" for reason in prepared.skipped]
     if labeler is not None:
-        found = labeler.label(source.table, source.image_column, rows=prepared.rows, show_progress=show_progress)
+        found = labeler.label(
+            source.table, source.image_column, reader=source.reader, rows=prepared.rows, show_progress=show_progress
+        )
         labels, label_source = found.labels, f"labels by {_public_name(str(arguments.extra_pseudo_labeler))}"
         notes.append(f"extra: {label_source}, mean confidence {found.mean_confidence:.3f}")
     dataset = ImageClassificationDataset(
@@ -138,7 +145,8 @@ def open_extra(arguments: DataArguments, class_names: list[str]) -> ExtraTable:
         **defaults,
     )
     try:
-        split = _open_split(arguments, described)
+        opened = _open_split(arguments, described)
+        split = opened.splits[arguments.extra_split]
         image_column = find_image_column(split, described)
         if arguments.extra_labels == "own":
             label_column, labels = _own_labels(split, described, class_names)
@@ -147,39 +155,41 @@ def open_extra(arguments: DataArguments, class_names: list[str]) -> ExtraTable:
         table = label_table(split, _NAME, labels, class_names, image_column, label_column)
     except ValueError as error:
         raise ValueError(f"extra_dataset={arguments.extra_dataset!r}: {error}") from error
-    return ExtraTable(table, image_column, label_column)
+    return ExtraTable(table, image_column, label_column, RowReader(arguments.max_image_pixels, opened.folders))
 
 
 def _own_labels(split: Dataset, described: DataArguments, class_names: list[str]) -> tuple[str, np.ndarray]:
     """The label column, and indices into ``class_names``, (N,) int64."""
     try:
-        _, column = find_columns(split, described)
+        _, column = find_columns({_NAME: split}, _NAME, described)
         labels, names = read_labels({_NAME: split}, column)
     except ValueError as error:
         raise ValueError(f"{error}; where images have no labels, set extra_labels='pseudo'") from error
-    unknown = [name for name in names if name not in class_names]
+    known = set(class_names)
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(
-            f"its classes {names} must be among those of dataset, {class_names}, but {unknown} are not; rename or "
-            "remove them, or set extra_labels='pseudo'"
+            f"its classes must be among those of dataset, {quote_some(class_names)}, but {quote_some(unknown)} are "
+            "not; rename or remove them, or set extra_labels='pseudo'"
         )
     return column, renumber(labels[_NAME], names, class_names)
 
 
-def _open_split(arguments: DataArguments, described: DataArguments) -> Dataset:
-    """The split called ``extra_split``; without labels, a folder's images need not be sorted into classes."""
+def _open_split(arguments: DataArguments, described: DataArguments) -> OpenedDataset:
+    """A data set with a split ``extra_split``; without labels, a folder's images need not be sorted into classes."""
     root = Path(described.dataset).expanduser()
     unsorted = arguments.extra_labels == "pseudo" and described.dataset != DIGITS and root.is_dir()
     if unsorted and not any(root.rglob("*.parquet")):
         base = _unsorted_base(root, arguments.extra_split)
         check_places(arguments, [base])
-        return open_unsorted(base, whole=base == root)
+        unsorted_images = open_unsorted(base, whole=base == root)
+        return OpenedDataset({arguments.extra_split: unsorted_images}, None, has_columns=False)
     if places := local_places(described):
         _check_split(arguments.extra_split, list(places))
         check_places(arguments, places[arguments.extra_split])
-    splits = open_dataset(described, [])
-    _check_split(arguments.extra_split, list(splits))
-    return splits[arguments.extra_split]
+    opened = open_dataset(described, [], choose=lambda names: [choose_splits(names, described)[0]])
+    _check_split(arguments.extra_split, list(opened.splits))
+    return opened
 
 
 def _check_split(wanted: str, names: list[str]) -> None:

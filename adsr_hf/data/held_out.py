@@ -74,30 +74,35 @@ class DecodedSplit:
         return f"{item[ORIGIN_COLUMN]} ({path})" if path else str(item[ORIGIN_COLUMN])
 
 
-def check_pixels(arguments: DataArguments, extra: DecodedSplit, held_out: dict[str, DecodedSplit]) -> None:
+def check_pixels(arguments: DataArguments, extra: DecodedSplit, held_out: dict[str, list[DecodedSplit]]) -> None:
     """Stop when an extra image is a held-out one, pixel for pixel, after the processor's geometry.
 
     Digests are compared (BLAKE2b, 128 bits). They were taken in the pass that decoded each split, so that one which is
-    decoded at each access is not read once more. Copies that were scaled, mirrored or compressed anew are not found,
-    nor are those of images that ``max_eval_images`` leaves out. A copy of an image that only train has is no leak.
+    decoded at each access is not read once more. Copies that were scaled, mirrored or compressed anew are not found.
+    A copy of an image that only train has is no leak.
 
     Args:
         arguments: with an ``extra_dataset``.
-        held_out: ``"validation"`` and ``"test"``, where they exist.
+        held_out: ``"validation"`` and ``"test"``, where they exist, each in one or more parts.
 
     Raises:
         ValueError: says how many there are, and names the first.
     """
-    originals = {digest: (role, row) for role, split in held_out.items() for digest, row in split.rows_by_digest()}
+    originals = {
+        digest: (role, split, row)
+        for role, parts in held_out.items()
+        for split in parts
+        for digest, row in split.rows_by_digest()
+    }
     copies = [(row, *originals[digest]) for digest, row in extra.rows_by_digest() if digest in originals]
     if not copies:
         return
-    row, role, original = copies[0]
-    counts = " and ".join(f"{count} of {role}" for role, count in Counter(role for _, role, _ in copies).items())
+    row, _, split, original = copies[0]
+    counts = " and ".join(f"{count} of {role}" for role, count in Counter(role for _, role, _, _ in copies).items())
     raise ValueError(
         f"extra_dataset={arguments.extra_dataset!r} with extra_split={arguments.extra_split!r} holds {len(copies)} "
         f"cop{'y' if len(copies) == 1 else 'ies'} of held-out images of dataset={arguments.dataset!r}, equal pixel "
-        f"for pixel: {counts}; the first is {extra.describe(row)}, a copy of {held_out[role].describe(original)}. "
+        f"for pixel: {counts}; the first is {extra.describe(row)}, a copy of {split.describe(original)}. "
         "No held-out image may be trained on: remove them from extra_dataset, or choose another extra_dataset or "
         "extra_split"
     )

@@ -1,11 +1,16 @@
 """Any image file to 8-bit RGB, as a photographer would expect it."""
 
 import io
+import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from adsr_hf.data.arguments import MAX_IMAGE_PIXELS
 
 _KIND_OF_MODE = {"1": "1-bit", "L": "greyscale", "P": "palette", "I": "16-bit", "F": "float"}
 
@@ -23,7 +28,9 @@ class ConversionCounts(Counter[str]):
         return f"{', '.join(converted)} converted to RGB" if converted else ""
 
 
-def decode_image(source: bytes | str | Path | Image.Image, *, name: str) -> tuple[Image.Image, str]:
+def decode_image(
+    source: bytes | str | Path | Image.Image, *, name: str, max_pixels: int = MAX_IMAGE_PIXELS
+) -> tuple[Image.Image, str]:
     """Read an image, turn it upright by its EXIF orientation, and convert it to 8-bit RGB.
 
     Grey is repeated, transparency is laid on white, CMYK and other colour spaces are converted, 16-bit grey is divided
@@ -32,19 +39,27 @@ def decode_image(source: bytes | str | Path | Image.Image, *, name: str) -> tupl
     Args:
         source: the file's bytes, its path, or an image that is open already.
         name: what errors call it, such as ``"train[12]"`` or a path.
+        max_pixels: an image of more pixels (width × height) is not decoded.
 
     Returns:
         The RGB image, and its kind: ``"RGB"``, ``"greyscale"``, ``"1-bit"``, ``"16-bit"``, ``"float"``, ``"palette"``
         or the name of its Pillow mode, such as ``"RGBA"``, ``"LA"`` and ``"CMYK"``.
 
     Raises:
-        BrokenImageError: a ValueError, when the image cannot be read.
+        BrokenImageError: a ValueError, when the image cannot be read, or is too large.
         ValueError: when its values have no agreed meaning as grey levels.
     """
     try:
-        image = source if isinstance(source, Image.Image) else Image.open(_as_file(source))
-        image.load()
-        image = ImageOps.exif_transpose(image)
+        with _pixel_limit(max_pixels):
+            image = source if isinstance(source, Image.Image) else Image.open(_as_file(source))
+            image.load()
+            image = ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise BrokenImageError(
+            f"image {name} has more pixels than max_image_pixels={max_pixels:,}, and may be a small file that fills "
+            f"the memory ({error}); remove it, set skip_broken_images to leave such images out, or raise "
+            "max_image_pixels where images are truly that large"
+        ) from error
     except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         raise BrokenImageError(
             f"image {name} cannot be read ({error}); repair or remove it, or set skip_broken_images to leave such "
@@ -58,6 +73,19 @@ def decode_image(source: bytes | str | Path | Image.Image, *, name: str) -> tupl
         colours = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours).convert("RGB"), kind
     return image.convert("RGB"), kind
+
+
+@contextmanager
+def _pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Pillow's own check of each image's size, at another limit, and never a mere warning."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _as_file(source: bytes | str | Path) -> io.BytesIO | Path:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from adsr_hf.data.geometry import apply_geometry, check_processor
 from adsr_hf.data.images import BrokenImageError, ConversionCounts
+from adsr_hf.data.reading import RowReader
 from adsr_hf.data.sources import ORIGIN_COLUMN
-from adsr_hf.data.stores import ImageStore, LazyStore, MemoryStore, decode_row
+from adsr_hf.data.stores import ImageStore, LazyStore, MemoryStore
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def prepare_split(
     *,
     image_column: str,
     label_column: str,
+    reader: RowReader,
     processor: Any,
     name: str,
     skip_broken_images: bool = False,
@@ -52,7 +54,8 @@ def prepare_split(
     """Decode every image once and apply the processor's geometry: resize, crop and pad, not rescale and normalise.
 
     Args:
-        dataset: a split of :class:`adsr_hf.data.sources.ImageSplits`.
+        dataset: a split of :class:`adsr_hf.data.labelled.ImageSplits`.
+        reader: of its rows.
         name: the split's name, for the progress bar and for errors.
         cache_gigabytes: pixels are kept in memory up to this many gigabytes (10⁹ bytes), else decoded at each access.
         with_digests: take a digest of each image, by which copies can be found.
@@ -70,7 +73,7 @@ def prepare_split(
     for row, item in enumerate(tqdm(dataset, desc=f"Decoding {name}", unit="image", disable=not show_progress)):
         origin = item[ORIGIN_COLUMN]
         try:
-            image, kind = decode_row(item[image_column], origin)
+            image, kind = reader.read(item[image_column], origin)
         except BrokenImageError as error:
             if not skip_broken_images:
                 raise
@@ -100,7 +103,13 @@ def prepare_split(
         store = MemoryStore(images[: len(kept)])
     else:
         store = LazyStore(
-            dataset, image_column, processor, rows=rows, image_shape=first_shape, digest=digest.hexdigest()
+            dataset,
+            image_column,
+            processor,
+            reader=reader,
+            rows=rows,
+            image_shape=first_shape,
+            digest=digest.hexdigest(),
         )
     kept_rows = torch.from_numpy(rows)
     labels = torch.tensor(dataset[label_column][:])[kept_rows]

@@ -10,9 +10,10 @@ from datasets.utils import tqdm
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from adsr_hf.class_names import match_names
 from adsr_hf.classifier import logits_of
+from adsr_hf.data.reading import RowReader
 from adsr_hf.data.sources import ORIGIN_COLUMN
-from adsr_hf.data.stores import decode_row
 from adsr_hf.pretrained import PretrainedError, load_classifier, load_image_processor
 from adsr_hf.processes import process_state
 
@@ -46,20 +47,24 @@ class PseudoLabeler:
     def __init__(self, checkpoint: str, class_names: list[str]) -> None:
         self.model, self.processor = _load(checkpoint)
         names = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
-        if sorted(names) != sorted(class_names):
+        order = match_names(names, class_names)
+        if None in order or len(names) != len(class_names):
             raise ValueError(
                 f"extra_pseudo_labeler={checkpoint!r} has the label names {names}, and dataset has {class_names}; use "
                 "a classifier that was trained on the classes of dataset"
             )
         self.device = process_state().device
         self.model.to(self.device).eval()
-        self._index = torch.tensor([class_names.index(name) for name in names])
+        self._index = torch.tensor(order)
 
-    def label(self, dataset: Dataset, image_column: str, *, rows: Tensor, show_progress: bool = True) -> PseudoLabels:
+    def label(
+        self, dataset: Dataset, image_column: str, *, reader: RowReader, rows: Tensor, show_progress: bool = True
+    ) -> PseudoLabels:
         """Label rows of a table; several processes share the work, and all get every label.
 
         Args:
             dataset: with ``image_column`` cast to ``Image(decode=False)``, and ``ORIGIN_COLUMN``.
+            reader: of its rows.
             rows: (N,) int64.
 
         Raises:
@@ -72,7 +77,7 @@ class PseudoLabeler:
         with tqdm(total=len(mine), desc="Pseudo-labels", unit="image", disable=not show_progress) as progress:
             for batch in mine.split(_BATCH):
                 table = dataset[rows[batch].tolist()]
-                probabilities = self._probabilities(table[image_column], table[ORIGIN_COLUMN])
+                probabilities = self._probabilities(reader, table[image_column], table[ORIGIN_COLUMN])
                 confidences[batch], best = probabilities.max(1)
                 labels[batch] = self._index[best]
                 progress.update(len(batch))
@@ -81,9 +86,9 @@ class PseudoLabeler:
         return PseudoLabels(labels, confidences.mean().item())
 
     @torch.no_grad()
-    def _probabilities(self, images: list[dict[str, Any]], origins: list[str]) -> Tensor:
+    def _probabilities(self, reader: RowReader, images: list[dict[str, Any]], origins: list[str]) -> Tensor:
         """(B, K) float64, on the CPU."""
-        decoded = [decode_row(row, origin)[0] for row, origin in zip(images, origins, strict=True)]
+        decoded = [reader.read(row, origin)[0] for row, origin in zip(images, origins, strict=True)]
         values = self.processor(decoded, return_tensors="pt")["pixel_values"].to(self.device)
         logits = logits_of(self.model(pixel_values=values), self.model.config.num_labels)
         return logits.cpu().double().softmax(1)

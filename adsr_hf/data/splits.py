@@ -1,33 +1,89 @@
 """Choosing images class by class, the same way each time."""
 
+from collections.abc import Collection
+from typing import Literal
+
 import numpy as np
 
 from adsr_hf.data.arguments import DataArguments
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
-TEST_NAME = "test"
+TEST_NAMES = ("test", "testing")
 
 
 def choose_splits(names: list[str], arguments: DataArguments) -> tuple[str, str | None, str | None]:
     """Names of the train, validation and test split among those that a data set has; None = there is none.
 
     Raises:
-        ValueError: when a split that was asked for is not there.
+        ValueError: when a split that was asked for is not there, or several are called like one that was not.
     """
     for field in ("train_split", "validation_split", "test_split"):
-        wanted = getattr(arguments, field)
-        if wanted is not None and wanted not in names:
-            raise ValueError(
-                f"{field}={wanted!r} is not a split of dataset={arguments.dataset!r}; its splits are: "
-                f"{', '.join(sorted(names))}. Set {field} to one of them"
-            )
+        _check_split(field, names, arguments)
     train, validation, test = arguments.train_split, arguments.validation_split, arguments.test_split
     taken = {train, validation, test}
-    if test is None and TEST_NAME in names and TEST_NAME not in taken:
-        test = TEST_NAME
+    if test is None:
+        test = _usual("test_split", TEST_NAMES, names, taken)
     if validation is None:
-        validation = next((name for name in VALIDATION_NAMES if name in names and name not in taken), None)
+        validation = _usual("validation_split", VALIDATION_NAMES, names, taken)
     return train, validation, test
+
+
+def choose_measured(
+    names: list[str], arguments: DataArguments, role: Literal["test", "validation"], *, trained_on: bool
+) -> tuple[str | None, str | None]:
+    """Names of the split to measure on, and beside a test split of the validation split; None = held out from train.
+
+    Args:
+        trained_on: whether the model was trained on this data set; then no split is taken that is not called so.
+
+    Raises:
+        ValueError: when a split that was asked for is not there, or none can be told to be the one.
+    """
+    for field in ("validation_split", "test_split"):
+        _check_split(field, names, arguments)
+    taken = {arguments.train_split, arguments.validation_split, arguments.test_split}
+    validation = arguments.validation_split or _usual("validation_split", VALIDATION_NAMES, names, taken)
+    if role == "validation":
+        if validation is None and (arguments.train_split not in names or arguments.validation_fraction == 0):
+            raise ValueError(
+                f"split='validation' does not exist in dataset={arguments.dataset!r}, and nothing is held out from a "
+                f"train split; its splits are: {', '.join(sorted(names))}. Name one with --validation_split, or "
+                "measure on --split test"
+            )
+        return validation, None
+    test = arguments.test_split or _usual("test_split", TEST_NAMES, names, taken - {arguments.train_split})
+    if test is None and len(names) == 1 and not trained_on:
+        test = names[0]
+    if test is None:
+        reason = "the model was trained on the others" if trained_on else "it has several others"
+        raise ValueError(
+            f"split='test' does not exist in dataset={arguments.dataset!r}, and {reason}: "
+            f"{', '.join(sorted(names))}. Name one with --test_split, measure on --split validation, or name another "
+            "--dataset"
+        )
+    return test, validation if validation != test else None
+
+
+def _check_split(field: str, names: list[str], arguments: DataArguments) -> None:
+    wanted = getattr(arguments, field)
+    if wanted is not None and wanted not in names:
+        raise ValueError(
+            f"{field}={wanted!r} is not a split of dataset={arguments.dataset!r}; its splits are: "
+            f"{', '.join(sorted(names))}. Set {field} to one of them"
+        )
+
+
+def _usual(field: str, usual: tuple[str, ...], names: list[str], taken: Collection[str | None]) -> str | None:
+    """The split that is called like the first of the usual names, in whatever case."""
+    for wanted in usual:
+        found = [name for name in names if name.casefold() == wanted and name not in taken]
+        if len(found) > 1:
+            raise ValueError(
+                f"the splits {quote_some(sorted(found))} differ in case only; say which is meant with {field}"
+            )
+        if found:
+            return found[0]
+    return None
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from adsr_hf.data.geometry import apply_geometry
-from adsr_hf.data.images import BrokenImageError, decode_image
+from adsr_hf.data.reading import RowReader
 from adsr_hf.data.sources import ORIGIN_COLUMN
 
 Indices = Sequence[int] | Tensor | np.ndarray
@@ -60,6 +60,7 @@ class LazyStore:
     Args:
         dataset: table with ``image_column`` cast to ``Image(decode=False)``.
         processor: whose geometry is applied.
+        reader: of the rows.
         rows: (N,) row of each image in ``dataset``.
         image_shape: (C, H, W) after the geometry.
         digest: SHA-256 of all pixels, as :class:`MemoryStore` would give.
@@ -71,6 +72,7 @@ class LazyStore:
         image_column: str,
         processor: Any,
         *,
+        reader: RowReader,
         rows: np.ndarray,
         image_shape: tuple[int, int, int],
         digest: str,
@@ -78,6 +80,7 @@ class LazyStore:
         self.dataset = dataset
         self.image_column = image_column
         self.processor = processor
+        self.reader = reader
         self.rows = rows
         self.image_shape = image_shape
         self.digest = digest
@@ -95,23 +98,9 @@ class LazyStore:
         table = self.dataset[rows]
         return torch.stack(
             [
-                apply_geometry(self.processor, decode_row(table[self.image_column][i], table[ORIGIN_COLUMN][i])[0])
+                apply_geometry(
+                    self.processor, self.reader.read(table[self.image_column][i], table[ORIGIN_COLUMN][i])[0]
+                )
                 for i in range(len(rows))
             ]
         )
-
-
-def decode_row(row: dict[str, Any] | None, origin: str) -> tuple[Any, str]:
-    """An image from an undecoded row ``{"bytes": …, "path": …}``; see :func:`adsr_hf.data.images.decode_image`.
-
-    Raises:
-        BrokenImageError: when the row holds no image, or one that cannot be read; names ``origin`` and path.
-    """
-    path = row.get("path") if row else None
-    name = f"{origin} ({path})" if path else origin
-    source = (row["bytes"] or path) if row else None
-    if source is None:
-        raise BrokenImageError(
-            f"row {origin} holds no image; remove the row, or set skip_broken_images to leave such rows out"
-        )
-    return decode_image(source, name=name)

@@ -13,8 +13,11 @@ from adsr_hf.attacks import PixelSpace, ThreatModel
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.rows import row_independent
 from adsr_hf.checkpoints import TEACHER_FILE, load_raw_weights
+from adsr_hf.class_names import match_names
 from adsr_hf.classifier import pixels_to_logits
-from adsr_hf.data import DataArguments, ImageClassificationDataset, load_image_data
+from adsr_hf.data import DataArguments, ImageClassificationDataset, load_measured_data
+from adsr_hf.data.arguments import place_of
+from adsr_hf.data.splits import quote_some
 from adsr_hf.estimate import in_words
 from adsr_hf.evaluation.arguments import EvaluateArguments
 from adsr_hf.evaluation.model_files import MODEL_PATTERNS, ModelFilesError, model_files
@@ -64,7 +67,7 @@ def evaluate_checkpoint(
     Args:
         checkpoint: a folder or a Hub name.
         weights: ``"student"`` or ``"teacher"``.
-        announce: gets one line that says what will be measured and for about how long.
+        announce: gets one line that says what will be measured and for about how long, and one for each note.
         show_progress: draw progress bars, in the first process.
 
     Returns:
@@ -95,17 +98,18 @@ def evaluate_checkpoint(
         raise ValueError(f"the model in {checkpoint} changed while it was loaded; wait until it is whole, then repeat")
     if teacher is not None:
         load_raw_weights(model, teacher)
-    images = load_image_data(
-        data, processor, seed=arguments.seed, show_progress=show_progress and process_state().is_main_process
+    images = load_measured_data(
+        data,
+        processor,
+        role="test" if arguments.split == "test" else "validation",
+        trained_on=_was_trained_on(checkpoint, data),
+        seed=arguments.seed,
+        show_progress=show_progress and process_state().is_main_process,
     )
-    split = images.test if arguments.split == "test" else images.validation
-    if split is None:
-        raise ValueError(f"split={arguments.split!r} does not exist in {data.dataset}; choose the other, or name one")
-    split = _with_model_labels(split, model, images.class_names)
-    validation = images.validation if arguments.split == "test" else None
-    if validation is not None:
-        validation = _with_model_labels(validation, model, images.class_names)
     class_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    index = _model_classes(images.class_names, class_names)
+    split = images.measured.with_classes(class_names, index)
+    validation = None if images.validation is None else images.validation.with_classes(class_names, index)
     pixel_space = PixelSpace.from_processor(processor)
 
     def say(seconds: float) -> None:
@@ -116,6 +120,8 @@ def evaluate_checkpoint(
             f"{process_state().num_processes} process(es) on {device.type}; {in_words(seconds)} if none falls early"
             f"{', then sanity checks on 100 images' if plan.sanity else ''}; to {folder}"
         )
+        for note in images.notes + _absent(split):
+            announce(f"  {note}")
 
     records = evaluate(
         model.to(device),
@@ -201,17 +207,31 @@ def _load(checkpoint: str) -> tuple[PreTrainedModel, Any]:
         raise ValueError(f"checkpoint {checkpoint} cannot be loaded as an image classifier: {error}") from error
 
 
-def _with_model_labels(
-    split: ImageClassificationDataset, model: PreTrainedModel, class_names: list[str]
-) -> ImageClassificationDataset:
-    """The split with labels in the model's order; names decide, and unnamed classes keep their index."""
-    own = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    unnamed = own == [f"LABEL_{index}" for index in range(len(own))]
-    if own == class_names or (unnamed and len(own) == len(class_names)):
-        return split
-    if sorted(own) != sorted(class_names):
+def _was_trained_on(checkpoint: str, data: DataArguments) -> bool:
+    recorded = recorded_data(checkpoint).get("dataset")
+    return recorded is not None and place_of(recorded) == place_of(data.dataset)
+
+
+def _model_classes(class_names: list[str], own: list[str]) -> list[int]:
+    """Where the model has each class of the data set: by name; where its classes have none, by position.
+
+    Raises:
+        ValueError: for a class that the model does not know.
+    """
+    if own == [f"LABEL_{index}" for index in range(len(own))] and len(own) == len(class_names):
+        return list(range(len(own)))
+    found = match_names(class_names, own)
+    unknown = [name for name, index in zip(class_names, found, strict=True) if index is None]
+    if unknown:
         raise ValueError(
-            f"the model's classes {own} are not the data set's {class_names}; measure it on images of its own "
-            "classes, or rename one of them"
+            f"the data set has the classes {quote_some(unknown)}, which the model does not know; its classes are "
+            f"{quote_some(own, limit=20)}: measure it on images of its own classes, or rename those of the data set"
         )
-    return split.with_label_order(own)
+    return [index for index in found if index is not None]
+
+
+def _absent(split: ImageClassificationDataset) -> list[str]:
+    """A note that names the classes that nothing is said about."""
+    counts = torch.bincount(split.labels, minlength=len(split.class_names)).tolist()
+    absent = [name for name, count in zip(split.class_names, counts, strict=True) if count == 0]
+    return [f"no image of {len(absent)} of the model's {len(counts)} classes: {quote_some(absent)}"] if absent else []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adsr_hf.data import DataArguments
 from adsr_hf.data.arguments import DIGITS
-from adsr_hf.data.sources import load_splits
+from adsr_hf.data.labelled import load_splits
 from adsr_hf.errors import UsageError
 from adsr_hf.flags import parse_flags
 from adsr_hf.pretrained import PretrainedError, load_config, refuse_pickles

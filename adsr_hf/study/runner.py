@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import IO
 
+from adsr_hf.interrupt import Stopped, signal_of
 from adsr_hf.study.cells import LOG_FILE, Cell, begin, finish, outcome_of, why_refused
 from adsr_hf.study.preflight import refuse_unmeasurable
 
@@ -51,7 +52,8 @@ def run_cells(
 
     Raises:
         UsageError: before anything is run, where a cell could be trained but not measured.
-        KeyboardInterrupt: after Ctrl-C, once every running cell has saved a checkpoint or a second Ctrl-C came.
+        Stopped: after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once every running cell has saved a checkpoint or a second
+            Ctrl-C came.
     """
     refuse_unmeasurable(cells)
     slots = [_Slot(threads, launch) for _ in range(min(parallel, len(cells)))]
@@ -72,15 +74,16 @@ def run_cells(
     try:
         for future in as_completed(futures):
             yield future.result()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         for waiting in futures:
             waiting.cancel()
         for slot in slots:
             slot.interrupt()
         for slot in slots:
             slot.wait(_SECONDS_TO_SAVE)
-        raise KeyboardInterrupt(
-            "stopped on request; what was being trained has saved a checkpoint. The same command goes on from there"
+        raise Stopped(
+            "stopped on request; what was being trained has saved a checkpoint. The same command goes on from there",
+            signum=signal_of(stop),
         ) from None
     finally:
         for waiting in futures:
@@ -111,14 +114,14 @@ class _Slot:
             finish(cell, error=f"its process {status}; see {LOG_FILE}", seconds=time.perf_counter() - started)
 
     def interrupt(self) -> None:
-        """Ask for a checkpoint and the end, as Ctrl-C does."""
+        """Ask for a checkpoint and the end, with a signal that is not ignored where the study runs in background."""
         self.stopping = True
         if self.process is not None and self.process.poll() is None:
             if self.launch is None:
-                self.process.send_signal(signal.SIGINT)
+                self.process.send_signal(signal.SIGTERM)
             else:
-                # The launcher passes it on to nobody.
-                os.killpg(self.process.pid, signal.SIGINT)
+                # A launcher of one process passes it on to nobody; twice is as good as once.
+                os.killpg(self.process.pid, signal.SIGTERM)
 
     def wait(self, seconds: float) -> None:
         """Wait for the process to end by itself."""

@@ -12,10 +12,12 @@ import queue
 import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
+from adsr_hf.interrupt import StoppableCommand, exit_status
 from adsr_hf.study.cells import LOG_FILE
 
-ORPHANED, INTERRUPTED = 1, 130
+ORPHANED = 1
 
 
 def main(words: list[str]) -> int:
@@ -27,15 +29,16 @@ def main(words: list[str]) -> int:
     folders: queue.SimpleQueue[Path] = queue.SimpleQueue()
     threading.Thread(target=_read_folders, args=(folders,), daemon=True).start()
     try:
-        if arguments.folder is not None:
-            return 0 if _run(arguments.folder, arguments.threads) else 1
-        _serve(folders, arguments.threads)
-    except KeyboardInterrupt as stopped:
-        print(stopped, file=sys.stderr, flush=True)
-    return INTERRUPTED
+        with StoppableCommand():
+            if arguments.folder is not None:
+                return 0 if _run(arguments.folder, arguments.threads) else 1
+            _serve(folders, arguments.threads)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "stopped", file=sys.stderr, flush=True)
+        return exit_status(stop)
 
 
-def _serve(folders: "queue.SimpleQueue[Path]", threads: int | None) -> None:
+def _serve(folders: "queue.SimpleQueue[Path]", threads: int | None) -> NoReturn:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     while True:
         folder = folders.get()

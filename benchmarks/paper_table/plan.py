@@ -10,7 +10,7 @@ from PIL import Image
 
 from adsr_hf.attacks import PixelSpace
 from adsr_hf.data import DataArguments
-from adsr_hf.data.sources import load_splits
+from adsr_hf.data.labelled import load_splits
 from adsr_hf.estimate import guessed_speed
 from adsr_hf.files import write_json
 from adsr_hf.models import load_model, load_processor

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -162,11 +163,70 @@ def test_evaluate_takes_data_and_threat_from_the_run(finished_run: Path, tmp_pat
     assert (tmp_path / "a" / "records.parquet").is_file()
 
 
+@pytest.mark.parametrize(
+    ("layout", "flags", "note"),
+    [
+        ({"Dark": 40, "BRIGHT": 210}, [], "test: the split 'train'"),
+        ({"test/Dark": 40, "test/bright ": 210}, [], ""),
+        (
+            {"new/dark": 40, "new/bright": 210, "more/dark": 3},
+            ["--test_split", "new"],
+            "test: the split 'new'",
+        ),
+        ({"dark": 40}, [], "no image of 1 of the model's 2 classes: 'bright'"),
+    ],
+)
+def test_evaluate_takes_any_labelled_photos(
+    finished_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    layout: dict[str, int],
+    flags: list[str],
+    note: str,
+) -> None:
+    """Classes are the model's by name, whatever their order is; nothing of the run's own splits is asked for."""
+    for place, color in layout.items():
+        folder = tmp_path / "photos" / place
+        folder.mkdir(parents=True)
+        for index in range(5):
+            Image.new("RGB", (16, 16), (color, color + index, color)).save(folder / f"{index}.png")
+    words = [
+        "evaluate",
+        str(finished_run),
+        "--dataset",
+        str(tmp_path / "photos"),
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
+    assert main([*words, "--attack_steps", "2", "--stability", "false", *flags]) == 0
+    assert note in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    measured = [place for place in layout if not place.startswith("more")]
+    assert summary["data"]["images"] == 5 * len(measured)
+    assert summary["figures"]["accuracy"]["value"] == 1.0
+    assert summary["data"]["class_names"] == ["bright", "dark"]
+
+
+def test_evaluate_of_images_that_were_trained_on_needs_to_be_asked_for(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((finished_run / "run.json").read_text())
+    moved = tmp_path / "run"
+    shutil.copytree(finished_run, moved)
+    record["data"]["dataset"] = str(Path(record["data"]["dataset"]) / "train")
+    (moved / "run.json").write_text(json.dumps(record))
+    assert main(["evaluate", str(moved)]) == 1
+    assert "the model was trained on the others: train" in capsys.readouterr().err
+    words = ["evaluate", str(moved), "--test_split", "train", "--attack_steps", "2", "--stability", "false"]
+    assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0
+    assert "the model was trained on these images" in capsys.readouterr().out
+
+
 def test_evaluate_refuses_other_classes_and_cut_weights(
     finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(finished_run), "--dataset", "digits"]) == 1
-    assert "['bright', 'dark'] are not the data set's" in capsys.readouterr().err
+    assert "which the model does not know; its classes are 'bright', 'dark'" in capsys.readouterr().err
     cut = tmp_path / "cut"
     cut.mkdir()
     for name in ("config.json", "preprocessor_config.json", "run.json", "model.safetensors"):

@@ -2,9 +2,11 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from transformers import HfArgumentParser
 
 from adsr_hf.data import DataArguments
+from adsr_hf.data.labelled import load_splits
 
 EXTRA = {"extra_dataset": "owner/generated"}
 
@@ -18,9 +20,7 @@ EXTRA = {"extra_dataset": "owner/generated"}
         ({"label_column": ""}, ["label_column=''", "leave it out"]),
         ({"image_column": "a", "label_column": "a"}, ["image_column", "label_column", "'a'", "leave one"]),
         ({"train_split": ""}, ["train_split=''"]),
-        ({"validation_split": "train"}, ["train_split", "validation_split", "'train'"]),
-        ({"validation_split": "test", "test_split": "test"}, ["validation_split", "test_split", "'test'"]),
-        ({"test_split": "train"}, ["train_split", "test_split", "'train'"]),
+        ({"max_image_pixels": 0}, ["max_image_pixels=0", "Pillow"]),
         ({"validation_fraction": -0.1}, ["validation_fraction=-0.1", "[0, 0.5]"]),
         ({"validation_fraction": 10}, ["validation_fraction=10", "[0, 0.5]"]),
         ({"validation_fraction": float("nan")}, ["validation_fraction=nan"]),
@@ -85,3 +85,21 @@ def test_unknown_names_of_the_package_are_attribute_errors() -> None:
 
     with pytest.raises(AttributeError, match="load_images"):
         adsr_hf.data.load_images  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"validation_split": "train"}, ["train_split", "validation_split", "'train'"]),
+        ({"validation_split": "test", "test_split": "test"}, ["validation_split", "test_split", "'test'"]),
+        ({"test_split": "train"}, ["train_split", "test_split", "'train'"]),
+    ],
+)
+def test_no_split_serves_two_purposes_of_a_training(changes: dict, words: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are checked below
+        load_splits(DataArguments(dataset="digits", **changes))
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_the_limit_of_pixels_is_that_of_pillow() -> None:
+    assert DataArguments(dataset="digits").max_image_pixels == Image.MAX_IMAGE_PIXELS

@@ -204,6 +204,19 @@ def test_copies_of_images_held_out_from_train_are_refused_and_copies_of_train_im
     assert refused == 1
 
 
+def test_copies_of_images_that_a_limit_leaves_out_are_refused(
+    image_folder: Folder, split: Path, load: Callable[..., ImageData]
+) -> None:
+    refused = 0
+    for number, path in enumerate(sorted((split / "test").rglob("*.png"))):
+        extra = image_folder({"cat": 1}, name=f"generated{number}")
+        copy(path, extra / "cat" / "copy.png")
+        with pytest.raises(ValueError, match=r"holds 1 copy of .*1 of test; the first is .*copy\.png"):
+            load(split, extra, max_eval_images=2)
+        refused += 1
+    assert refused > 2
+
+
 def test_copies_in_another_file_format_are_refused(
     image_folder: Folder, split: Path, load: Callable[..., ImageData]
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from adsr_hf.data.images import BrokenImageError, ConversionCounts, decode_image
 
@@ -150,3 +151,21 @@ def test_counts_are_told_in_one_phrase() -> None:
     counts = ConversionCounts({"RGB": 100, "CMYK": 1, "greyscale": 12, "RGBA": 3})
     assert counts.summary() == "12 greyscale, 3 RGBA, 1 CMYK converted to RGB"
     assert ConversionCounts({"RGB": 5}).summary() == ""
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mere warning would let the memory be filled; and Pillow's own limit is the same afterwards."""
+    limit, source = Image.MAX_IMAGE_PIXELS, encoded(Image.new("RGB", (40, 30)), "PNG")
+    image, _ = decode_image(source, name="train[3]", max_pixels=1200)
+    assert image.size == (40, 30)
+    monkeypatch.setattr(PngImageFile, "load", lambda *_: pytest.fail("decoded"))
+    for max_pixels in (1199, 500):
+        with pytest.raises(BrokenImageError, match=r"train\[3\] has more pixels than max_image_pixels=.*raise"):
+            decode_image(source, name="train[3]", max_pixels=max_pixels)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_the_limit_can_be_above_that_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    image, _ = decode_image(encoded(Image.new("RGB", (40, 30)), "PNG"), name="train[3]", max_pixels=1200)
+    assert image.size == (40, 30)

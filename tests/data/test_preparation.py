@@ -9,10 +9,11 @@ from datasets import Dataset
 from PIL import Image
 
 from adsr_hf.attacks.pixels import PixelSpace
-from adsr_hf.data.arguments import DataArguments
+from adsr_hf.data.arguments import MAX_IMAGE_PIXELS, DataArguments
 from adsr_hf.data.images import BrokenImageError
+from adsr_hf.data.labelled import load_splits
 from adsr_hf.data.preparation import PreparedSplit, prepare_split
-from adsr_hf.data.sources import load_splits
+from adsr_hf.data.reading import RowReader
 from adsr_hf.data.stores import LazyStore, MemoryStore
 
 Folder = Callable[..., Path]
@@ -27,6 +28,7 @@ def prepare(dataset: Dataset, processor: Any, **options: Any) -> PreparedSplit:
         dataset,
         image_column="image",
         label_column="label",
+        reader=RowReader(MAX_IMAGE_PIXELS),
         processor=processor,
         name="train",
         show_progress=False,

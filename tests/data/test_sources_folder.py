@@ -1,14 +1,18 @@
 """Folders of images, in every layout that people have."""
 
+import re
 import socket
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
 
 from adsr_hf.data.arguments import DataArguments
-from adsr_hf.data.sources import ORIGIN_COLUMN, ImageSplits, load_splits
+from adsr_hf.data.labelled import ImageSplits, load_splits
+from adsr_hf.data.sources import ORIGIN_COLUMN
 
 Folder = Callable[..., Path]
 
@@ -191,3 +195,93 @@ def test_local_data_are_read_without_any_network(image_folder: Folder, monkeypat
 def test_a_config_makes_no_sense_for_local_data(image_folder: Folder) -> None:
     with pytest.raises(ValueError, match=r"dataset_config='x'.*is local"):
         load(image_folder({"cat": 3, "dog": 3}), dataset_config="x")
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("train", "val", "test"), ("Train", "Test"), ("test",)])
+def test_splits_without_classes_are_no_classes(image_folder: Folder, names: tuple[str, ...]) -> None:
+    root = image_folder(dict.fromkeys(names, 4))
+    with pytest.raises(ValueError, match=r"look like splits, and images lie directly in .*there are no classes"):
+        load(root)
+
+
+def test_a_stray_image_does_not_make_classes_of_splits(image_folder: Folder) -> None:
+    root = image_folder({f"{split}/{name}": 4 for split in ("train", "test") for name in ("cat", "dog")})
+    image_folder({"train": 1})
+    with pytest.raises(ValueError, match=r"images lie directly in 'train'.*images that stand beside class folders"):
+        load(root)
+
+
+@pytest.mark.parametrize("place", ["", "cat", "train", "train/cat"])
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_labels_that_a_file_gives_are_not_passed_over(image_folder: Folder, place: str, name: str) -> None:
+    split = "train/" if place.startswith("train") else ""
+    root = image_folder({f"{split}cat": 4, f"{split}dog": 4})
+    (root / place / name).write_text("file_name,label\n000.png,good\n")
+    with pytest.raises(ValueError, match=re.escape(str(root / place / name)) + r".*classes are the names of folders"):
+        load(root)
+    (root / place / name).unlink()
+    assert load(root).class_names == ["cat", "dog"]
+
+
+def test_a_file_of_labels_is_named_where_splits_hold_images_directly(image_folder: Folder) -> None:
+    root = image_folder({"train": 4, "test": 4})
+    (root / "train" / "metadata.csv").write_text("file_name,label\n000.png,good\n")
+    with pytest.raises(ValueError, match=r"train.metadata\.csv.*imagefolder"):
+        load(root)
+
+
+def test_links_to_folders_and_files_are_followed(image_folder: Folder, tmp_path: Path) -> None:
+    source = image_folder({"cat": 4, "dog": 4, "more": 2}, name="elsewhere")
+    root = tmp_path / "linked"
+    root.mkdir()
+    for name in ("cat", "dog"):
+        (root / name).symlink_to(source / name)
+    assert len(load(root, validation_fraction=0).train) == 8
+    (root / "cat").unlink()
+    copytree(source / "cat", root / "cat")
+    (root / "cat" / "deeper").symlink_to(source / "more")
+    (root / "cat" / "one.png").symlink_to(source / "dog" / "000.png")
+    splits = load(root, validation_fraction=0)
+    assert list(splits.train["label"]) == [0] * 7 + [1] * 4
+    assert splits.notes == ["validation: none, since validation_fraction=0; no model can be selected"]
+
+
+def test_links_that_lead_nowhere_are_counted(image_folder: Folder) -> None:
+    root = image_folder({"cat": 3, "dog": 3})
+    for place in ("cat/gone.png", "dog/deeper", "fox"):
+        (root / place).symlink_to(root / "nowhere")
+    notes = load(root, validation_fraction=0).notes
+    assert notes[0].startswith("links that lead nowhere were left out: 3, such as ")
+
+
+def test_links_in_a_circle_come_to_an_end_and_read_no_other_class(image_folder: Folder) -> None:
+    root = image_folder({"train/cat": 3, "train/cat/deep": 2, "train/dog": 3, "test/cat": 3, "test/dog": 3})
+    places = {"cat/deep/up": "train/cat", "cat/all": "train", "dog/self": "train/dog", "dog/whole": ""}
+    for place, target in places.items():
+        (root / "train" / place).symlink_to(root / target)
+    splits = load(root, validation_fraction=0)
+    assert Counter(splits.train["label"]) == {0: 5, 1: 3}
+    assert any(note.startswith("links to folders that are read already were left out:") for note in splits.notes)
+
+
+def test_a_folder_that_links_bring_into_two_splits_is_refused(image_folder: Folder) -> None:
+    root = image_folder({f"{split}/{name}": 3 for split in ("train", "test") for name in ("cat", "dog")})
+    (root / "train" / "cat" / "more").symlink_to(root / "test" / "dog")
+    with pytest.raises(ValueError, match=r"test/dog are in split 'train' and, by a link, in split 'test' too"):
+        load(root)
+
+
+def test_a_folder_of_dangling_links_says_why_it_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match=r"holds no images.*links that lead nowhere were left out: 1"):
+        load(tmp_path)
+
+
+def test_a_test_split_is_found_in_whatever_case(image_folder: Folder) -> None:
+    root = image_folder({f"{split}/{name}": 4 for split in ("train", "Test", "Val") for name in ("cat", "dog")})
+    splits = load(root)
+    assert splits.test is not None
+    assert splits.validation is not None
+    assert {file.split("/")[0] for file in files(splits.test)} == {"Test"}
+    assert {file.split("/")[0] for file in files(splits.validation)} == {"Val"}

@@ -12,11 +12,12 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
+from pyarrow import parquet
 
 from adsr_hf.data import sources
 from adsr_hf.data.arguments import DataArguments
-from adsr_hf.data.images import decode_image
-from adsr_hf.data.sources import ImageSplits, load_splits
+from adsr_hf.data.images import BrokenImageError, decode_image
+from adsr_hf.data.labelled import ImageSplits, load_splits
 
 STEEL = Path(__file__).parents[2] / ".." / "shared" / "data" / "xsdd-steel-eq"
 
@@ -41,6 +42,13 @@ def table(labels: list[Any], feature: Any, image: str = "image", label: str = "l
 def write(path: Path, dataset: Dataset) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.to_parquet(path)
+    return path
+
+
+def write_paths(path: Path, dataset: Dataset) -> Path:
+    """A table as it is: ``to_parquet`` would read the files that it names."""
+    metadata = dataset.features.arrow_schema.metadata
+    parquet.write_table(dataset.data.table.replace_schema_metadata(metadata), path)
     return path
 
 
@@ -293,6 +301,125 @@ def test_a_hub_data_set_is_asked_for_by_name_and_configuration(monkeypatch: pyte
     assert asked == [(("owner/pets", "small"), {"trust_remote_code": False})]
     assert splits.validation is not None
     assert splits.validation["adsr_origin"][0] == "test[0]"
+
+
+def columns(**given: tuple[list[Any], Any]) -> Dataset:
+    features = Features({name: feature for name, (_, feature) in given.items()})
+    return Dataset.from_dict({name: values for name, (values, _) in given.items()}, features=features)
+
+
+PICTURES = ([{"bytes": png(seed), "path": None} for seed in range(4)], ImageFeature())
+SIDES = ([0, 1, 0, 1], ClassLabel(names=["left", "right"]))
+WORDS = (["a", "b", "a", "b"], Value("string"))
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"image": PICTURES, "camera": SIDES, "label": WORDS}, ("image", "label")),
+        ({"mask": PICTURES, "Image": ([png(0)] * 4, Value("binary")), "Label": SIDES}, ("Image", "Label")),
+        ({"scan": PICTURES, "img": PICTURES, "category": WORDS, "side": SIDES}, ("img", "category")),
+        ({"scan": PICTURES, "note": WORDS, "side": SIDES}, ("scan", "side")),
+        ({"images": PICTURES, "image": PICTURES, "labels": SIDES, "label": WORDS}, ("image", "label")),
+    ],
+)
+def test_names_win_over_types_and_the_choice_is_told(tmp_path: Path, given: dict, found: tuple[str, str]) -> None:
+    splits = load(write(tmp_path / "a.parquet", columns(**given)), validation_fraction=0)
+    assert (splits.image_column, splits.label_column) == found
+    assert splits.described == (
+        f"2 classes ({', '.join(map(repr, splits.class_names))}) of column {found[1]!r}, images of column {found[0]!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"image": PICTURES, "labels": SIDES, "class": WORDS}, r"several columns hold labels: 'labels', 'class'"),
+        ({"img": PICTURES, "photo": PICTURES, "label": SIDES}, r"several columns hold images: 'img', 'photo'"),
+        ({"image": PICTURES, "label": SIDES, "Label": WORDS}, r"several columns hold labels: 'label', 'Label'"),
+        ({"image": PICTURES, "left": SIDES, "right": SIDES}, r"several columns hold labels: 'left', 'right'"),
+    ],
+)
+def test_ambiguous_columns_are_refused(tmp_path: Path, given: dict, text: str) -> None:
+    with pytest.raises(ValueError, match=text + r"\. Choose one with (label|image)_column"):
+        load(write(tmp_path / "a.parquet", columns(**given)))
+
+
+@pytest.mark.parametrize(
+    ("test", "text"),
+    [
+        ({"image": PICTURES, "labels": SIDES}, r"label_column='label'.*no column of split 'test'.*image, labels"),
+        ({"img": PICTURES, "label": SIDES}, r"image_column='image'.*no column of split 'test'.*img, label"),
+        ({"image": PICTURES, "label": WORDS}, r"a ClassLabel in split 'train', text in split 'test'"),
+    ],
+)
+def test_a_split_with_other_columns_is_named(tmp_path: Path, test: dict, text: str) -> None:
+    write(tmp_path / "set" / "train.parquet", columns(image=PICTURES, label=SIDES))
+    write(tmp_path / "set" / "test.parquet", columns(**test))
+    with pytest.raises(ValueError, match=text):
+        load(tmp_path / "set")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize(
+    ("labels", "text"), [([0, 1, -1, 0], "has no label"), ([0, 1, -100, 1], "has no label"), ([0, 1, 2, 0], "label 2")]
+)
+def test_labels_that_are_no_class_are_found_in_every_split(
+    tmp_path: Path, split: str, labels: list[int], text: str
+) -> None:
+    for name in ("train", "validation", "test"):
+        values = labels if name == split else [0, 1, 0, 1]
+        write(tmp_path / "set" / f"{name}.parquet", table(values, Value("int64")))
+    write(tmp_path / "set" / "train.parquet", table([0, 1, 0, 1], ClassLabel(names=["a", "b"])))
+    if split == "train":
+        write(tmp_path / "set" / "train.parquet", table(labels, Value("int64")))
+    if split == "train" and 2 in labels:
+        text = "split 'validation' has no image of class '2'"
+    with pytest.raises(ValueError, match=text) as caught:
+        load(tmp_path / "set")
+    assert split in str(caught.value) or 2 in labels
+
+
+def paths_table(paths: list[str], feature: Any) -> Dataset:
+    values = paths if feature == Value("string") else [{"bytes": None, "path": path} for path in paths]
+    return columns(image=(values, feature), label=([0, 1] * (len(paths) // 2), ClassLabel(names=["a", "b"])))
+
+
+@pytest.mark.parametrize("feature", [ImageFeature(), Value("string")])
+@pytest.mark.parametrize("way", ["absolute", "upwards", "link to a file", "link to a folder"])
+def test_a_table_reads_no_file_outside_its_folder(tmp_path: Path, feature: Any, way: str) -> None:
+    secret = tmp_path / "secret" / "a.png"
+    secret.parent.mkdir()
+    secret.write_bytes(png(0))
+    home = tmp_path / "set"
+    (home / "images").mkdir(parents=True)
+    (home / "images" / "fine.png").write_bytes(png(1))
+    (home / "images" / "link.png").symlink_to(secret)
+    (home / "more").symlink_to(secret.parent)
+    named = {
+        "absolute": str(secret),
+        "upwards": "images/../../secret/a.png",
+        "link to a file": str(home / "images" / "link.png"),
+        "link to a folder": "more/a.png",
+    }[way]
+    write_paths(home / "train.parquet", paths_table(["images/fine.png", named], feature))
+    splits = load(home, validation_fraction=0)
+    rows = splits.train["image"][:]
+    assert splits.reader.read(rows[0], "train[0]")[0].size == (6, 6)
+    with pytest.raises(ValueError, match=r"train\[1\].*outside .*set, which is not read") as caught:
+        splits.reader.read(rows[1], "train[1]")
+    # Not even with skip_broken_images is it passed over.
+    assert not isinstance(caught.value, BrokenImageError)
+
+
+def test_paths_in_a_single_file_start_beside_it(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    path = write_paths(tmp_path / "a.parquet", paths_table(["0.png", str(tmp_path / "1.png")], ImageFeature()))
+    splits = load(path, validation_fraction=0)
+    for number, row in enumerate(splits.train["image"]):
+        expected, _ = decode_image(png(number), name="expected")
+        assert splits.reader.read(row, "row")[0].tobytes() == expected.tobytes()
 
 
 @pytest.mark.skipif(not STEEL.exists(), reason="shared data are not here")

@@ -1,10 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adsr_hf.data.arguments import DataArguments
-from adsr_hf.data.splits import choose_splits, hold_out, stratified_order
+from adsr_hf.data.splits import choose_measured, choose_splits, hold_out, stratified_order
 
 class_sizes = st.lists(st.integers(min_value=2, max_value=60), min_size=2, max_size=6)
 
@@ -64,6 +66,7 @@ def test_a_class_with_one_image_cannot_be_held_out() -> None:
         (["train"], {}, ("train", None, None)),
         (["train", "test"], {}, ("train", None, "test")),
         (["train", "val", "test"], {}, ("train", "val", "test")),
+        (["train", "Valid", "Testing"], {}, ("train", "Valid", "Testing")),
         (["train", "dev", "validation"], {}, ("train", "validation", None)),
         (["train", "validation", "test"], {"test_split": "validation"}, ("train", None, "validation")),
         (["train", "validation", "test"], {"validation_split": "test"}, ("train", "test", None)),
@@ -79,3 +82,41 @@ def test_splits_are_chosen_and_none_serves_twice(names: list[str], changes: dict
 def test_a_split_that_is_not_there_is_refused_with_those_that_are(field: str) -> None:
     with pytest.raises(ValueError, match=rf"{field}='x' is not a split of dataset='a/b'.*test, train"):
         choose_splits(["train", "test"], DataArguments(dataset="a/b", **{field: "x"}))
+
+
+@pytest.mark.parametrize(
+    ("names", "role", "changes", "trained_on", "expected"),
+    [
+        (["train", "test"], "test", {}, True, ("test", None)),
+        (["train", "TEST", "val"], "test", {}, True, ("TEST", "val")),
+        (["train"], "test", {}, False, ("train", None)),
+        (["photos"], "test", {}, False, ("photos", None)),
+        (["test"], "test", {}, False, ("test", None)),
+        (["train"], "test", {"test_split": "train"}, True, ("train", None)),
+        (["train", "validation"], "test", {"test_split": "train"}, False, ("train", "validation")),
+        (["train", "validation"], "validation", {}, True, ("validation", None)),
+        (["train"], "validation", {}, True, (None, None)),
+    ],
+)
+def test_what_is_measured_is_chosen(
+    names: list[str], role: Any, changes: dict, trained_on: bool, expected: tuple
+) -> None:
+    assert choose_measured(names, DataArguments(dataset="a/b", **changes), role, trained_on=trained_on) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "role", "changes", "trained_on", "text"),
+    [
+        (["train"], "test", {}, True, "the model was trained on the others: train.*--split validation"),
+        (["left", "right"], "test", {}, False, "several others: left, right.*--test_split"),
+        (["photos"], "validation", {}, False, "split='validation' does not exist.*nothing is held out"),
+        (["train"], "validation", {"validation_fraction": 0.0}, True, "split='validation' does not exist"),
+        (["train", "test"], "test", {"test_split": "x"}, False, "test_split='x' is not a split"),
+        (["train", "Test", "TEST"], "test", {}, False, "'TEST', 'Test' differ in case only.*test_split"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(
+    names: list[str], role: Any, changes: dict, trained_on: bool, text: str
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        choose_measured(names, DataArguments(dataset="a/b", **changes), role, trained_on=trained_on)

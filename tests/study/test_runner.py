@@ -133,7 +133,7 @@ def test_ctrl_c_saves_a_checkpoint(tmp_path: Path, started: Callable[..., "subpr
     path = write_study(tmp_path, settings=LONG | {"save_steps": 1000}, seeds=[0], arms={"AT": {}})
     cell = read_study(path).cells[0]
     process = started(command(path))
-    wait_for(lambda: "'loss'" in log_of(cell.folder), process)
+    wait_for(lambda: "/400  " in log_of(cell.folder), process)
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 130, printed
@@ -173,7 +173,7 @@ _KILLER = """
 import os, pathlib, signal, sys, time
 folder, log = sys.argv[1], pathlib.Path(sys.argv[2])
 for _ in range(1200):
-    if log.is_file() and "'loss'" in log.read_text():
+    if log.is_file() and "/400  " in log.read_text():
         for entry in pathlib.Path("/proc").glob("[0-9]*/fd/1"):
             try:
                 if os.readlink(entry).startswith(folder):
