@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.attacks import PixelSpace
+from adsr_hf.attacks.gradient_path import has_gradient_path, with_gradient_path
 from adsr_hf.attacks.isolation import under_attack
 from adsr_hf.attacks.named import NamedAttack, named_attacks
 from adsr_hf.attacks.normalisation import LOOKED_AT, NormalisationCheck
@@ -19,6 +21,7 @@ from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.rows import ROWS, row_independent
 from adsr_hf.classifier import number_of_classes, pixels_to_logits
 from adsr_hf.evaluation.checks import (
+    NO_GRADIENT,
     check_class_names,
     check_labels,
     finished_work_named,
@@ -77,6 +80,10 @@ def evaluate(
         folder: for records, examples and the journal; needed with several processes.
         announce: gets the estimated seconds, after the clean pass and before the attacks.
 
+    Warns:
+        UserWarning: when the model cuts the gradient to its input, so that attacks that follow it find nothing; a note
+            in the summary says so too, and the sanity verdicts fail.
+
     Returns:
         the records; in other processes than the first without examples, sanity verdicts and latency.
 
@@ -114,9 +121,14 @@ def evaluate(
     with owned, finished_work_named(folder), under_attack(model), memory_named(plan), torch.inference_mode(False):
         journal = Journal(folder, _outcome_key(model, described, facts, pixel_space))
         passes = Passes(show=show_progress and state.is_main_process)
-        plain = row_independent(pixels_to_logits(model, pixel_space, num_classes))
+        bare = pixels_to_logits(model, pixel_space, num_classes)
+        plain = row_independent(with_gradient_path(bare))
         _check_inputs(dataset, pixel_space)
-        refuse_probabilities(plain(pixel_space.recover(batch_of(dataset, [0])["pixel_values"].to(device))))
+        first = pixel_space.recover(batch_of(dataset, [0])["pixel_values"].to(device))
+        refuse_probabilities(plain(first))
+        if not has_gradient_path(bare, first):
+            described["notes"].append(NO_GRADIENT)
+            warnings.warn(NO_GRADIENT, stacklevel=2)
         driver = Driver(
             plan=plan,
             dataset=dataset,

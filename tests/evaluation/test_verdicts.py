@@ -10,7 +10,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from adsr_hf.evaluation.sanity import decisions
-from adsr_hf.evaluation.verdicts import RISES_WITH_STEPS, Verdict, binomial_tail, exceeds
+from adsr_hf.evaluation.verdicts import FEWEST_IMAGES, RISES_WITH_STEPS, Verdict, binomial_tail, exceeds
 
 
 def broken(count: int, total: int = 100, start: int = 0) -> Tensor:
@@ -69,7 +69,27 @@ def test_pgd_must_lead_noise_on_most_images_even_where_nothing_breaks() -> None:
     assert decisions.beats_noise(ahead, noise, 20).outcome == "pass"
     assert decisions.beats_noise(level, noise, 20).outcome == "fail"
     assert decisions.beats_noise(noise, noise, 20).outcome == "fail"
-    assert decisions.beats_noise(ahead[:6], noise[:6], 20).outcome == "not applicable"
+    assert decisions.beats_noise(ahead[:19], noise[:19], 20).outcome == "not applicable"
+
+
+def test_an_honest_model_fails_no_check_that_it_must_show_something_for() -> None:
+    """PGD leads noise on 94% of a small ViT's images, a quarter of a network's slopes bend: each fails below 1%."""
+    for images in range(FEWEST_IMAGES, 101):
+        noise, straight = torch.zeros(images), torch.zeros(images)
+        leads = [torch.where(torch.arange(images) < wins, 1.0, -1.0) for wins in range(images + 1)]
+        passing = [decisions.beats_noise(pgd, noise, images).outcome == "pass" for pgd in leads]
+        assert binom.cdf(passing.index(True) - 1, images, 0.94) < 0.01
+        bent = [torch.where(torch.arange(images) < count, 0.9, 0.0) for count in range(images + 1)]
+        failing = [decisions.gradients_hold(broken(0, images), one, straight).outcome == "fail" for one in bent]
+        assert binom.sf(failing.index(True) - 1, images, 0.25) < 0.01
+
+
+def test_few_images_decide_nothing_but_a_gradient_that_is_not_there() -> None:
+    bent = torch.full((19,), 0.9)
+    undecided = decisions.gradients_hold(broken(0, 19), bent, bent)
+    assert undecided.outcome == "not applicable"
+    assert undecided.words == "19 rightly classified images are too few; 20 are needed."
+    assert decisions.gradients_hold(broken(19, 19), bent, bent).outcome == "fail"
 
 
 @pytest.mark.parametrize(

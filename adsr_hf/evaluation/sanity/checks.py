@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.attacks import PixelSpace, ThreatModel
+from adsr_hf.attacks.gradient_path import with_gradient_path
 from adsr_hf.attacks.isolation import under_attack
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.rows import row_independent
@@ -13,7 +14,7 @@ from adsr_hf.evaluation import verdicts as names
 from adsr_hf.evaluation.passes import Passes
 from adsr_hf.evaluation.sanity import decisions
 from adsr_hf.evaluation.sanity.gradients import RANDOM_DIRECTIONS, blind_images, slopes
-from adsr_hf.evaluation.sanity.probe import SQUARE_QUERIES, SQUARE_SMALLEST_SIDE, Probe, differentiable
+from adsr_hf.evaluation.sanity.probe import SQUARE_QUERIES, SQUARE_SMALLEST_SIDE, Probe
 from adsr_hf.evaluation.verdicts import Verdict
 
 SANITY_IMAGES = 100
@@ -79,7 +80,7 @@ def verdicts(
     device = next(model.parameters()).device
     pixels, labels = pixels.to(device), labels.to(device)
     passes = Passes(show=show_progress)
-    counted = passes.counted(row_independent(differentiable(pixels_to_logits(model, pixel_space, num_classes))))
+    counted = passes.counted(row_independent(with_gradient_path(pixels_to_logits(model, pixel_space, num_classes))))
     forked = [device] if device.type == "cuda" else []
     with under_attack(model), torch.random.fork_rng(devices=forked):
         torch.manual_seed(seed)
@@ -171,7 +172,7 @@ def _transfer(
     if undefended is None:
         why = "No undefended model of the same family was given to make images on."
         return decisions.not_applicable(names.TRANSFER, why, total)
-    transferred, _ = probe.pgd(threat, _SOME_STEPS, logits_fn=row_independent(undefended))
+    transferred, _ = probe.pgd(threat, _SOME_STEPS, logits_fn=row_independent(with_gradient_path(undefended)))
     return decisions.transfer_is_weaker(white_box, transferred > 0, total)
 
 

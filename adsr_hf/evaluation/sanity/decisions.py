@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adsr_hf.evaluation import verdicts as names
-from adsr_hf.evaluation.verdicts import LEVEL, Outcome, Verdict, binomial_tail, exceeds
+from adsr_hf.evaluation.verdicts import FEWEST_IMAGES, LEVEL, Outcome, Verdict, exceeds
 
 # What Square may gain, as a share of images: AutoAttack's own flag counts 0.2 points.
 SQUARE_ALLOWANCE = 0.002
@@ -62,7 +62,8 @@ def reaches_chance(broken: Tensor, total: int, num_classes: int) -> Verdict:
 def beats_noise(pgd: Tensor, noise: Tensor, total: int) -> Verdict:
     """Whether PGD brings the wrong classes further ahead than random noise, image by image (sign test).
 
-    Margins decide, not broken images: where a small radius breaks nothing, PGD must still lead.
+    Margins decide, not broken images: where a small radius breaks nothing, PGD must still lead. Below
+    :data:`FEWEST_IMAGES` images an honest model would too often fail to show it.
 
     Args:
         pgd, noise: (N,), margins of the images that are right without attack.
@@ -74,8 +75,8 @@ def beats_noise(pgd: Tensor, noise: Tensor, total: int) -> Verdict:
         "share of images on which pgd leads": wins / len(pgd),
         "images": total,
     }
-    if binomial_tail(len(pgd), len(pgd), 0.5) >= LEVEL:
-        return not_applicable(names.RANDOM_NOISE, f"{len(pgd)} rightly classified images are too few.", total)
+    if len(pgd) < FEWEST_IMAGES:
+        return not_applicable(names.RANDOM_NOISE, _too_few(len(pgd)), total)
     sane = exceeds(wins, wins + losses, 0.5)
     words = f"PGD hurts more than random noise of the same size on {_percent(wins / len(pgd))} of the images"
     words += "." if sane else ": it should on nearly all, so its gradients lead nowhere."
@@ -135,7 +136,9 @@ def deterministic(first: Tensor, second: Tensor) -> Verdict:
 
 
 def gradients_hold(unusable: Tensor, random: Tensor | None, along: Tensor | None) -> Verdict:
-    """Whether the margin's gradient is there, and small steps bear it out.
+    """Whether the margin's gradient is there, and small steps bear it out in the median.
+
+    Single slopes bend in honest networks too, so that the median is looked at from :data:`FEWEST_IMAGES` images on.
 
     Args:
         unusable: (N,), bool: gradient zero everywhere, or not finite.
@@ -148,8 +151,9 @@ def gradients_hold(unusable: Tensor, random: Tensor | None, along: Tensor | None
         figures = {"images without usable gradient": share, "images": images}
         words = f"The logits have no usable gradient on {_percent(share)} of the images: a layer blocks it."
         return Verdict(names.GRADIENT_BLOCKING, "fail", figures, words)
-    if random is None or along is None:
-        words = "Gradients exist; the model is in half precision, too coarse to compare them with small steps."
+    too_coarse = "Gradients exist; the model is in half precision, too coarse to compare them with small steps."
+    if random is None or along is None or images < FEWEST_IMAGES:
+        words = _too_few(images) if images < FEWEST_IMAGES else too_coarse
         return Verdict(
             names.GRADIENT_BLOCKING,
             "not applicable",
@@ -207,6 +211,10 @@ def transfer_is_weaker(white_box: Tensor, transferred: Tensor, total: int) -> Ve
 
 def _outcome(sane: bool) -> Outcome:
     return "pass" if sane else "fail"
+
+
+def _too_few(images: int) -> str:
+    return f"{images} rightly classified images are too few; {FEWEST_IMAGES} are needed."
 
 
 def _share(count: int, total: int) -> float:

@@ -15,21 +15,6 @@ SQUARE_QUERIES = 1000
 SQUARE_SMALLEST_SIDE = 5
 
 
-def differentiable(logits_fn: LogitsFunction) -> LogitsFunction:
-    """The same function, whose logits carry a gradient of zero where the model cut it off.
-
-    A model that detaches its input is the plainest masking there is: it must be attacked and fail, not raise.
-    """
-
-    def with_gradient(pixels: Tensor) -> Tensor:
-        logits = logits_fn(pixels)
-        if pixels.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
-            return logits + 0 * pixels.flatten(1).sum(1, keepdim=True)
-        return logits
-
-    return with_gradient
-
-
 def finite(logits: Tensor) -> Tensor:
     """The logits in float64 on the CPU.
 
