@@ -1,6 +1,6 @@
 """The report's charts, each a panel of its own, so that the page can set them side by side or below one another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,8 +84,7 @@ def line_chart(
                 annotation_clip=False,
             )
         if percent:
-            low, high = axis.get_ylim()
-            _percent(axis.yaxis, 0 if high - low > 0.06 else 1)
+            _percent(axis.yaxis, axis_decimals(axis.get_yticks()))
         return svg(figure, description)
 
 
@@ -145,6 +144,11 @@ def _draw(axis: Any, line: Line) -> None:
             va="bottom" if mark.above else "top",
             color=style.color,
         )
+
+
+def axis_decimals(ticks: Iterable[float]) -> int:
+    """So many that no tick's label is rounded: steps of 2.5% would otherwise read 2, 5, 8, 10."""
+    return 0 if all(abs(100 * tick - round(100 * tick)) < 1e-6 for tick in ticks) else 1
 
 
 def _percent(axis: Any, decimals: int) -> None:

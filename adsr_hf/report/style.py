@@ -4,14 +4,14 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --ground: #fdfdfc; --ink: #1c1c1a; --soft: #62625d; --rule: #d9d9d4; --raised: #f3f3ef;
-  --good: #00694c; --bad: #a83a00;
+  --good: #00694c; --bad: #a83a00; --edge: rgb(0 0 0 / .22);
   --series-1: #0072b2; --series-2: #d55e00; --series-3: #009e73; --series-4: #b3568a; --series-5: #b07a00;
   --series-6: #2a8fc4;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #17181a; --ink: #e8e8e4; --soft: #a5a5a0; --rule: #3a3b3e; --raised: #222326;
-    --good: #45c9a0; --bad: #ff9a5c;
+    --good: #45c9a0; --bad: #ff9a5c; --edge: rgb(255 255 255 / .28);
     --series-1: #5db4ea; --series-2: #ff8b3d; --series-3: #2fc79b; --series-4: #e39ac4; --series-5: #f0b73a;
     --series-6: #9ad6f7;
   }
@@ -47,7 +47,15 @@ q { quotes: none; font-style: italic; }
 .tile b { font-size: 1.65rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .tile small { color: var(--soft); }
 .tile .verdict { font-size: .82rem; margin-top: .25rem; line-height: 1.35; }
-.scroll { overflow-x: auto; margin: .75rem 0; }
+/* A shadow at each edge behind which the table goes on; covers that move with the table hide it at its ends. */
+.scroll {
+  overflow-x: auto; margin: .75rem 0;
+  background:
+    linear-gradient(to right, var(--ground) 30%, transparent) left / 2.5rem 100% no-repeat local,
+    linear-gradient(to left, var(--ground) 30%, transparent) right / 2.5rem 100% no-repeat local,
+    linear-gradient(to right, var(--edge), transparent) left / .9rem 100% no-repeat scroll,
+    linear-gradient(to left, var(--edge), transparent) right / .9rem 100% no-repeat scroll;
+}
 table { border-collapse: collapse; font-size: .9rem; min-width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .38rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--rule); }
 td { white-space: nowrap; }
@@ -58,6 +66,10 @@ th[scope=row], th:first-child { text-align: left; font-weight: normal; padding-l
 @media (min-width: 48rem) {
   .wordy td, .codes td { min-width: 13rem; }
   th[scope=row], th:first-child { min-width: 14rem; }
+}
+@media (max-width: 30rem) {
+  th, td { padding: .38rem .45rem; }
+  th[scope=row], th:first-child { min-width: 7rem; }
 }
 .wordy thead th, .codes thead th { text-align: left; }
 code, pre { font: .82rem/1.5 ui-monospace, "SFMono-Regular", Menlo, Consolas, monospace; }
@@ -89,7 +101,7 @@ svg text { font-family: inherit; }
   main { max-width: none; padding: 0; }
   h2, h3 { break-after: avoid; }
   figure, .card, .tile, tr { break-inside: avoid; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; background: none; }
   table { font-size: 8.5pt; }
   td { white-space: normal; }
   .grid { grid-template-columns: 1fr 1fr; }

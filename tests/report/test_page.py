@@ -9,6 +9,7 @@ import pytest
 
 from adsr_hf.decision.arms import read_arm
 from adsr_hf.decision.compare import compare
+from adsr_hf.report.charts import axis_decimals
 from adsr_hf.report.wording import change
 from tests.report.reading import Reader, change_run, change_summary, page_of, write_run
 
@@ -83,14 +84,14 @@ def test_the_ab_table_holds_the_comparison(runs: list[Path], page: Reader) -> No
     robust = found.delta("Linf 8/255/robust_accuracy")
     assert robust is not None
     assert robust.verdict == "better"
-    candidate, current, change, verdict, p_value = page.row("Robust accuracy, Linf 8/255 ↑")
+    verdict, change, candidate, current, p_value = page.row("Robust accuracy, Linf 8/255 ↑")
     assert candidate.startswith("60.0%")
     assert current.startswith("40.0%")
     low, high = (f"{100 * one:+.1f}".replace("-", "−") for one in robust.interval)
     assert change.split() == ["+20.0", f"[{low},", f"{high}]"]
     assert verdict == "better"
     assert p_value == "< 0.001"
-    candidate, current, change, verdict, _ = page.row("Robust accuracy lost after the best step ↓")
+    verdict, change, candidate, current, _ = page.row("Robust accuracy lost after the best step ↓")
     assert (candidate, current) == ("3.0%", "8.0%")
     assert change.startswith("−5.0")
     assert verdict == "not tested"
@@ -100,7 +101,9 @@ def test_the_top_says_in_words_what_the_records_say(page: Reader) -> None:
     assert "candidate, the candidate, against current, the current model, on the same images." in page.text
     assert "Better: Robust accuracy, Linf 8/255 (+20.0 points)" in page.text
     assert "When an attacker may change every pixel value by up to 8 of 255 grey levels, 60.0% are still" in page.text
-    assert "all 10 sanity checks that apply were passed" in page.text
+    assert "of the images are right without an attack and wrong with one" in page.text
+    assert "All 10 sanity checks that apply were passed, but not all of AutoAttack's four attacks" in page.text
+    assert "genuine" not in page.text
     assert "peaked at 45.0% and ended at 42.0%: 3.0 points were lost" in page.text
     assert [row[1:] for row in page.rows if row[0] == "candidate (student)"] == [
         ["45.0% at step 50", "42.0% at step 100", "3.0"]
@@ -194,7 +197,7 @@ def test_japanese_page_holds_no_english_sentence(runs: list[Path], tmp_path: Pat
     prose = "|".join([*page.prose, *page.told]).replace("a made-up machine", "")
     assert re.findall(r"[A-Za-z]+ [a-z]{2,} [a-z]{2,}(?: [a-z]+)*", prose) == []
     assert "60.0%" in page.text
-    assert page.row("攻撃下の正解率（Linf 8/255） ↑")[3] == "改善"
+    assert page.row("攻撃下の正解率（Linf 8/255） ↑")[0] == "改善"
     assert len(page.tags) == len(Reader(page_of(*runs)).tags)
 
 
@@ -251,3 +254,8 @@ def test_equal_names_are_told_apart(tmp_path: Path, runs: list[Path]) -> None:
     twin = Path(shutil.copytree(runs[1], tmp_path / "elsewhere" / "candidate"))
     text = Reader(page_of(runs[0], twin)).text
     assert "elsewhere/candidate" in text
+
+
+@pytest.mark.parametrize(("ticks", "decimals"), [([0, 0.025, 0.05, 0.075, 0.1], 1), ([0, 0.05, 0.1], 0), ([0.5], 0)])
+def test_no_label_of_an_axis_is_rounded(ticks: list[float], decimals: int) -> None:
+    assert axis_decimals(ticks) == decimals

@@ -48,7 +48,7 @@ def test_the_page_tells_the_table_of_the_record(study: Study) -> None:
     assert rows["AT"][robust] == "40.0% ± 0.0%"
     assert rows["late"][1:3] == ["1 of 2", "90.0%"]
     tests = [row for row in page.rows if len(row) == 5 and row[1] == page.rows[0][robust]]
-    assert [(row[0], row[3]) for row in tests] == [("ADSR", "better"), ("late", "no evidence")]
+    assert [(row[0], row[2]) for row in tests] == [("ADSR", "better"), ("late", "no evidence")]
     assert "<b>Who</b> wins?" in page.text
     assert "late, seed 1: RuntimeError: <no> memory" in page.text.replace(" :", ":").replace(":  ", ": ")
     assert page.fetched == []

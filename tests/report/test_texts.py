@@ -153,5 +153,16 @@ def test_notes_of_attacks_on_few_classes_have_their_japanese(num_classes: int) -
         assert JAPANESE.search(Texts("ja").recorded(note) or "")
 
 
+def test_kinds_of_converted_images_are_told_in_japanese() -> None:
+    translated = Texts("ja").recorded("1470 greyscale, 45 RGBA, 14 16-bit converted to RGB")
+    assert translated == "RGB に変換：グレースケール 1470 枚、透過つき（RGBA） 45 枚、16 ビット 14 枚"
+
+
+def test_verdicts_of_the_tiles_say_which_model_is_the_better_one() -> None:
+    texts = Texts("ja")
+    assert texts("overview.against.worse", current="80.9%") == "現行 80.9% より悪化"
+    assert texts("overview.against.better", current="80.9%") == "現行 80.9% より改善"
+
+
 def test_a_sentence_that_nobody_translated_is_not_made_up() -> None:
     assert Texts("ja").recorded("Something that no version of this package ever wrote.") is None

@@ -20,7 +20,7 @@ def comparison(subject: Subject) -> Html:
     if found is None:
         reason = recorded(subject.refusal or "", texts)
         return element("section", title, element("p", texts("comparison.refused"), " ", reason, css="missing"))
-    head = [texts(f"comparison.head.{key}") for key in ("figure", "candidate", "current", "change", "verdict", "p")]
+    head = [texts(f"comparison.head.{key}") for key in ("figure", "verdict", "change", "candidate", "current", "p")]
     rows = [_row(delta, subject) for delta in found.deltas if not is_of_class(delta.name)]
     names = {"candidate": subject.arms[0].name, "current": subject.arms[1].name}
     parts = [
@@ -46,9 +46,9 @@ def _row(delta: Delta, subject: Subject) -> list[str]:
     tested = delta.adjusted_p_value
     return [
         f"{figure_name(name, arms[0].summary['threats'], texts)}\u00a0{wanted}",
-        *values,
-        joined([change(name, delta.delta), element("small", Html("&nbsp; "), interval, css="muted")]),
         element("span", _verdict(delta, subject), css=f"verdict {css_of(delta)}"),
+        joined([change(name, delta.delta), element("small", Html("&nbsp; "), interval, css="muted")]),
+        *values,
         "–" if tested is None else _p_value(tested),
     ]
 

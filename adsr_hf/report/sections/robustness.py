@@ -11,6 +11,8 @@ from adsr_hf.report.wording import figure_name, missing, with_interval
 _CLEAN = ("accuracy", "mean_confidence", "ece", "ece_after_temperature", "ece_equal_mass", "classwise_ece")
 _CLEAN_LOSSES = ("brier_score", "negative_log_likelihood")
 _ATTACKED = ("robust_ece", "robust_mean_confidence", "robust_brier_score", "robust_negative_log_likelihood")
+# Of the vertical axis of accuracy under noise: a point or two shall not look like a fall.
+_LEAST_SPAN = 0.2
 _NOISE = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
 
 
@@ -89,12 +91,14 @@ def noise_curves(subject: Subject) -> Html:
     severities = sorted({int(name.split("/")[2]) for name in measured if name.count("/") == 3})
     if not kinds:
         return element("section", title, missing(texts("noise.missing")))
+    bounds = _noise_bounds(subject)
     means = [
-        _noise_chart(texts(f"noise.mean_{name}"), name, kinds, severities, subject, small=False)
-        for name in ("accuracy", "flip_rate")
+        _noise_chart(texts("noise.mean_accuracy"), "accuracy", kinds, severities, subject, bounds=bounds, small=False),
+        _noise_chart(texts("noise.mean_flip_rate"), "flip_rate", kinds, severities, subject, bounds=None, small=False),
     ]
     small = [
-        _noise_chart(noise_name(kind, texts), "accuracy", [kind], severities, subject, small=True) for kind in kinds
+        _noise_chart(noise_name(kind, texts), "accuracy", [kind], severities, subject, bounds=bounds, small=True)
+        for kind in kinds
     ]
     unmeasured = [arm.name for arm in subject.arms if arm.value("noise/accuracy") is None]
     return element(
@@ -115,8 +119,29 @@ def noise_name(kind: str, texts: Texts) -> str:
     return texts(key) if key in texts else kind
 
 
+def _noise_bounds(subject: Subject) -> tuple[float, float]:
+    """One vertical axis for all panels of accuracy, as wide as what is on them: on 0–100% they would look flat."""
+    values = [
+        value
+        for arm in subject.arms
+        for name in arm.summary["figures"]
+        if name == "accuracy" or (name.startswith("noise/") and name.endswith("/accuracy"))
+        if (value := arm.value(name)) is not None
+    ]
+    low, high = min(one.low for one in values), max(one.high for one in values)
+    centre, half = (low + high) / 2, max((high - low) / 2, _LEAST_SPAN / 2) * 1.05
+    return max(0.0, centre - half), min(1.02, centre + half)
+
+
 def _noise_chart(
-    caption: str, name: str, kinds: list[str], severities: list[int], subject: Subject, *, small: bool
+    caption: str,
+    name: str,
+    kinds: list[str],
+    severities: list[int],
+    subject: Subject,
+    *,
+    bounds: tuple[float, float] | None,
+    small: bool,
 ) -> Html:
     lines = []
     for arm in subject.arms:
@@ -132,7 +157,7 @@ def _noise_chart(
         description=_described(caption, subject, "noise.title"),
         x_label=texts("noise.axis"),
         y_label=texts(f"axis.{name}"),
-        bounds=(0, 1.02) if name == "accuracy" else None,
+        bounds=bounds,
         ticks=[0, *severities],
         small=small,
     )

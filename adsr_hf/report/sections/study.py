@@ -70,7 +70,7 @@ def _tests(variant: Record, baseline: str, texts: Texts) -> list[Html]:
     if tested:
         title = texts("study.against", baseline=baseline)
         head = [texts("study.head.arm")]
-        head += [texts(f"comparison.head.{key}") for key in ("figure", "change", "verdict", "p")]
+        head += [texts(f"comparison.head.{key}") for key in ("figure", "verdict", "change", "p")]
         rows = [[arm, *_test(name, delta, variant, texts)] for arm, name, delta in tested]
         parts += [element("h3", title), table(head, rows, label=title)]
     return parts + ([element("p", texts("comparison.not_compared")), bullets(refused)] if refused else [])
@@ -82,8 +82,8 @@ def _test(name: str, delta: Record, variant: Record, texts: Texts) -> list[str]:
     p_value = delta["adjusted_p_value"]
     return [
         _named(name, variant, texts),
-        joined([change(name, delta["delta"]), element("small", Html("&nbsp; "), f"[{low}, {high}]", css="muted")]),
         element("span", texts(f"comparison.verdict.{delta['verdict']}"), css=f"verdict {css}"),
+        joined([change(name, delta["delta"]), element("small", Html("&nbsp; "), f"[{low}, {high}]", css="muted")]),
         "< 0.001" if p_value < 0.001 else f"{p_value:.3f}",
     ]
 

@@ -1,18 +1,16 @@
 """How far the figures can be trusted, and what they do not say."""
 
 from adsr_hf.report.markup import Html, bullets, element, joined
+from adsr_hf.report.sections.overview import STANDARD_ATTACKS
 from adsr_hf.report.subjects import Subject
 from adsr_hf.report.wording import recorded
-
-# Attacks that together are the field's standard; short of them robust accuracy is a loose upper bound.
-_STANDARD = {"apgd-ce", "apgd-t", "fab-t", "square"}
 
 
 def trust(subject: Subject) -> Html:
     """What holds for every report, what holds for this one, and the records' own notes."""
     texts = subject.texts
     attacks = {one["name"] for arm in subject.arms for one in arm.summary["attacks"]}
-    keys = ["attack_full" if attacks >= _STANDARD else "attack_weak"] if attacks else []
+    keys = ["attack_full" if attacks >= STANDARD_ATTACKS else "attack_weak"] if attacks else []
     keys += ["interval", "seeds" if any(len(arm.members) > 1 for arm in subject.arms) else "one_seed", "threat"]
     if any(arm.value("noise/accuracy") for arm in subject.arms):
         keys.append("noise")

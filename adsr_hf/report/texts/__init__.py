@@ -40,8 +40,14 @@ class Texts:
         for pattern, translation in self._recorded:
             match = re.fullmatch(pattern, words, flags=re.DOTALL)
             if match:
-                return translation.format(**match.groupdict())
+                return translation.format(**{name: self._terms(text) for name, text in match.groupdict().items()})
         return None
+
+    def _terms(self, text: str) -> str:
+        """A list of terms that have a translation, such as ``"12 greyscale, 3 RGBA"``; anything else as it is."""
+        translated = [self.recorded(part) for part in text.split(", ")]
+        terms = [term for term in translated if term is not None]
+        return self("list.comma").join(terms) if len(terms) == len(translated) else text
 
 
 def _read(name: str) -> Any:
