@@ -7,9 +7,12 @@ from typing import Any
 
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import ImageData
+from adsr_hf.data.dataset import ImageClassificationDataset
 from adsr_hf.estimate import Workload, in_words
+from adsr_hf.evaluation.classes import majority_warning
+from adsr_hf.evaluation.intervals import share_entry
 from adsr_hf.fine_tuning.lora import base_network, number_of_parameters
-from adsr_hf.tables import as_text
+from adsr_hf.tables import as_text, quoted
 from adsr_hf.trainer import ADSRTrainer
 
 # Columns of the closing table: heading, figure.
@@ -125,7 +128,7 @@ def closing_lines(trainer: ADSRTrainer, data: ImageData, record: Mapping[str, An
             f"{calibration['weights']}'s logits are divided by {calibration['temperature']:.3g}"
         )
     if data.test is not None:
-        yield from _figures(record, len(data.test))
+        yield from _figures(record, data.test)
     else:
         yield "  no test split, so nothing was measured after training"
     kind = type(base_network(trainer.model).config)
@@ -153,16 +156,34 @@ def _value(figure: str, value: float) -> str:
     return f"{100 * value:.1f}%" if figure.endswith(("accuracy", "ece", "mean_confidence")) else f"{value:.4g}"
 
 
-def _figures(record: Mapping[str, Any], images: int) -> Iterator[str]:
+def _figures(record: Mapping[str, Any], images: ImageClassificationDataset) -> Iterator[str]:
     test = record["test"]
-    rows = [[f"{images} test images", *_COLUMNS]]
+    rows = [[f"{len(images)} test images", *_COLUMNS]]
     for prefix, weights in (("", "student"), ("teacher_", "teacher")):
         if f"test_{prefix}accuracy" not in test:
             continue
         mark = " (published)" if weights == record["published"]["weights"] else ""
         values = [test.get(f"test_{prefix}{figure}") for figure in _COLUMNS.values()]
         rows.append([weights + mark, *("" if value is None else f"{100 * value:.1f}%" for value in values)])
+    majority, share = _majority(images)
+    rows.append([f"always {quoted(majority)}", f"{100 * share:.1f}%", *[""] * (len(_COLUMNS) - 1)])
     yield from (f"  {line}" for line in as_text(rows).splitlines())
     if not any("(published)" in row[0] for row in rows):
         measured = record["config"]["evaluate_weights"]
         yield f"  not of the published weights, since evaluate_weights={measured!r}"
+        return
+    prefix = "test_teacher_" if record["published"]["weights"] == "teacher" else "test_"
+    accuracies = {"clean": test[f"{prefix}accuracy"], "attack": test.get(f"{prefix}robust_accuracy")}
+    not_beaten = [
+        condition
+        for condition, accuracy in accuracies.items()
+        if accuracy is not None and share_entry(round(accuracy * len(images)), len(images))["interval"][0] <= share
+    ]
+    if not_beaten:
+        yield f"  {majority_warning(majority, share, not_beaten)}"
+
+
+def _majority(images: ImageClassificationDataset) -> tuple[str, float]:
+    """The most frequent class, and its share."""
+    counts = images.labels.bincount()
+    return images.class_names[int(counts.argmax())], int(counts.max()) / len(images)

@@ -6,6 +6,8 @@ from statistics import mean, stdev
 
 Rows = Sequence[Sequence[str]]
 
+_NAME_LENGTH = 32
+
 
 def mean_and_spread(values: Sequence[float], *, scale: float = 100.0, digits: int = 1) -> str:
     """``"71.2 ± 0.8"``: mean and standard deviation (divisor n − 1; 0 for one value), in percent unless told.
@@ -26,6 +28,12 @@ def as_text(rows: Rows) -> str:
         cells = [row[0] + gaps[0], *(gap + cell for cell, gap in zip(row[1:], gaps[1:], strict=True))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def quoted(name: str) -> str:
+    """A name from outside in quotes, without what a terminal would obey, and cut where it is long."""
+    printable = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return f"'{printable}'" if len(printable) <= _NAME_LENGTH else f"'{printable[: _NAME_LENGTH - 1]}…'"
 
 
 def _width(text: str) -> int:

@@ -66,6 +66,16 @@ def test_without_a_choice_the_last_step_is_published(tmp_path: Path, capsys: pyt
     assert "to load: `import adsr_hf.networks` first, since adsr_cifar_resnet is no architecture of" in printed
 
 
+def test_a_run_that_learned_nothing_is_not_praised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = trained(tmp_path / "a", learning_rate=1e-9)
+    printed = capsys.readouterr().out
+    assert run.data.test is not None
+    labels = run.data.test.labels.tolist()
+    share = f"{100 * max(labels.count(one) for one in set(labels)) / len(labels):.1f}%"
+    assert re.search(rf"\n  always '.+' +{share}\n", printed)
+    assert f"warning: without attack and under attack the accuracy is not shown to be above {share}" in printed
+
+
 def test_figures_of_other_weights_are_not_passed_off_as_the_published_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from adsr_hf.evaluation.classes import majority_warning
 from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
 from adsr_hf.evaluation.records import EvaluationRecords
-from adsr_hf.tables import as_text
+from adsr_hf.tables import as_text, quoted
 
 # Of more classes only the worst so many are printed; summary.json has them all.
 SHOWN_CLASSES = 10
-_NAME_LENGTH = 32
 
 Entry = dict[str, Any]
 
@@ -27,7 +27,7 @@ def _conditions(records: EvaluationRecords) -> list[str]:
 
 def _averages(records: EvaluationRecords) -> str:
     figures, majority = records.summary["figures"], records.summary["majority"]
-    rows = [["", "accuracy", "95% interval", "ECE", "confidence"]]
+    rows = [["", "accuracy", "95% interval", "ECE", "if calibrated", "confidence"]]
     for condition in _conditions(records):
         accuracy, ece, confidence = (
             figures[attacked_name(name, condition)] for name in ("accuracy", "ece", "mean_confidence")
@@ -39,10 +39,11 @@ def _averages(records: EvaluationRecords) -> str:
                 _percent(accuracy["value"]),
                 f"{100 * low:.1f} to {100 * high:.1f}",
                 _percent(ece["value"]),
+                _percent(ece["calibrated_level"]),
                 _percent(confidence["value"]),
             ]
         )
-    rows.append([f"always {_shown(majority['class'])}", _percent(majority["share"]), "", "", ""])
+    rows.append([f"always {quoted(majority['class'])}", _percent(majority["share"]), "", "", "", ""])
     return as_text(rows)
 
 
@@ -50,14 +51,7 @@ def _not_beaten(records: EvaluationRecords) -> list[str]:
     """A warning where nothing shows that the model is better than its most frequent class."""
     majority = records.summary["majority"]
     conditions = [condition for condition in _conditions(records) if not majority["beaten"][condition]]
-    if not conditions:
-        return []
-    where = " and ".join("without attack" if one == CLEAN else f"under {one}" for one in conditions)
-    name = _shown(majority["class"])
-    return [
-        f"warning: {where} the accuracy is not shown to be above {_percent(majority['share'])}, the share of the most "
-        f"frequent class {name}; a model that always says {name} reaches that, whatever the attack"
-    ]
+    return [majority_warning(majority["class"], majority["share"], conditions)] if conditions else []
 
 
 def _classes(records: EvaluationRecords) -> str:
@@ -69,7 +63,7 @@ def _classes(records: EvaluationRecords) -> str:
     ]
     found.sort(key=lambda one: (min(entry["value"] for entry in one[1]), one[1][0]["value"]))
     rows = [["accuracy of", "images", *conditions]]
-    rows += [_row(_shown(name), entries) for name, entries in found[:SHOWN_CLASSES]]
+    rows += [_row(quoted(name), entries) for name, entries in found[:SHOWN_CLASSES]]
     text = as_text(rows)
     if len(found) > SHOWN_CLASSES:
         text += f"\nand {len(found) - SHOWN_CLASSES} classes that do better; all are in summary.json"
@@ -88,7 +82,7 @@ def _errors(records: EvaluationRecords) -> list[str]:
             continue
         entries = [_complement(figures[class_figure(name, condition)]) for condition in conditions]
         kind = "" if positive is None else "missed: " if name == positive else "false alarm: "
-        rows.append(_row(f"{kind}{_shown(name)} read as {_shown(other)}", entries))
+        rows.append(_row(f"{kind}{quoted(name)} read as {quoted(other)}", entries))
     return [as_text(rows)]
 
 
@@ -121,9 +115,3 @@ def _complement(entry: Entry) -> Entry:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
-
-
-def _shown(name: str) -> str:
-    """A class's name in quotes, without what a terminal would obey, and cut where it is long."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return f"'{printable}'" if len(printable) <= _NAME_LENGTH else f"'{printable[: _NAME_LENGTH - 1]}…'"

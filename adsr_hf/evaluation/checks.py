@@ -1,5 +1,6 @@
 """What an evaluation refuses, and in which words."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ def check_class_names(names: Sequence[str], num_classes: int, positive_class: st
     """Raise ValueError where names are not one for each class, or ``positive_class`` is not one of two."""
     if len(names) != num_classes:
         raise ValueError(f"class_names={list(names)} must be {num_classes} names, one for each class of the model")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"class_names holds {twice} more than once, so that figures could not name a class; rename")
     if positive_class is None:

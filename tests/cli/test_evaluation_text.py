@@ -25,6 +25,8 @@ def lines(text: str, start: str) -> list[list[str]]:
 def test_averages_stand_beside_the_most_frequent_class(tmp_path: Path) -> None:
     found = records(tmp_path, num_classes=2, class_names=["good", "bad"], class_shares=(0.68, 0.32), accuracy=0.95)
     text, figures = evaluation_text(found), found.summary["figures"]
+    level = figures["ece"]["calibrated_level"]
+    assert lines(text, "clean")[0][5:7] == [f"{100 * one:.1f}%" for one in (figures["ece"]["value"], level)]
     assert lines(text, "clean")[0][1] == f"{100 * figures['accuracy']['value']:.1f}%"
     assert lines(text, THREAT)[0][2] == "40.0%"
     assert lines(text, "always 'good'")[0][2] == f"{100 * figures['majority_share']['value']:.1f}%"
