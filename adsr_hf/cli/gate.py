@@ -3,9 +3,17 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adsr_hf.cli.options import OptionParser
 from adsr_hf.errors import UsageError
+from adsr_hf.evaluation.figure_names import is_class_accuracy
+
+if TYPE_CHECKING:
+    from adsr_hf.decision.arms import Arm
+    from adsr_hf.decision.gate import RuleOutcome
+
+_MOST_CLASS_LINES = 12
 
 
 def run(words: list[str]) -> int:
@@ -38,6 +46,36 @@ def run(words: list[str]) -> int:
         raise
 
 
+def _majority(candidate: "Arm", current: "Arm") -> str:
+    majority = candidate.members[0].records.summary["majority"]
+    candidate_accuracy, current_accuracy = (
+        ", ".join(f"{100 * member.records.figure('accuracy'):.1f}" for member in arm.members)
+        for arm in (candidate, current)
+    )
+    return (
+        f"accuracy in percent: candidate {candidate_accuracy}, current {current_accuracy}, always saying "
+        f"{majority['class']!r} {100 * majority['share']:.1f}"
+    )
+
+
+def _outcome_lines(outcomes: "list[RuleOutcome]") -> list[str]:
+    """One line each; of many classes only those that keep the candidate back, and the largest loss of the others."""
+    of_classes = [one for one in outcomes if one.rule == "maximum_loss" and is_class_accuracy(one.figure)]
+    quiet = [one for one in of_classes if one.outcome in ("pass", "no evidence")]
+    if len(of_classes) <= _MOST_CLASS_LINES:
+        quiet = []
+    lines = [f"{one.outcome:<14} {one.rule}: {one.words}" for one in outcomes if one not in quiet]
+    for outcome in ("pass", "no evidence"):
+        own = [one for one in quiet if one.outcome == outcome]
+        if own:
+            widest = min(own, key=lambda one: one.interval[0] if one.interval else 0.0)
+            lines.append(
+                f"{outcome:<14} maximum_loss: {len(own)} figures of classes, all of them in the decision's file; the "
+                f"lowest interval: {widest.words}"
+            )
+    return lines
+
+
 def _decide(candidate_name: str, current_name: str, policy_path: Path, output: Path) -> int:
     from adsr_hf.decision.arms import read_arm
     from adsr_hf.decision.compare import compare
@@ -53,8 +91,9 @@ def _decide(candidate_name: str, current_name: str, policy_path: Path, output: P
     ratio = policy.maximum_latency_ratio
     comparison = compare(candidate, current, latency=ratio is not None, latency_bound=ratio)
     decision, outcomes = decide(policy, comparison, candidate)
-    for one in outcomes:
-        print(f"  {one.outcome:<14} {one.rule}: {one.words}")
+    print(_majority(candidate, current))
+    for line in _outcome_lines(outcomes):
+        print(f"  {line}")
     write_decision(
         output,
         {

@@ -1,7 +1,7 @@
 """Promote, keep, or not decidable: a policy's rules on a comparison."""
 
 import difflib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -10,8 +10,9 @@ from adsr_hf.decision.compare import Comparison
 from adsr_hf.decision.deltas import Delta, higher_is_better
 from adsr_hf.decision.policy import ALL, Policy
 from adsr_hf.decision.sample_size import MOST_IMAGES, MOST_RUNS, needed_to_decide
+from adsr_hf.evaluation.figure_names import is_class_accuracy
 
-Outcome = Literal["pass", "fail", "not decidable"]
+Outcome = Literal["pass", "fail", "not decidable", "no evidence"]
 Decision = Literal["promote", "keep", "not decidable"]
 EXIT_STATUS: dict[Decision, int] = {"promote": 0, "keep": 3, "not decidable": 2}
 
@@ -26,7 +27,8 @@ class RuleOutcome:
         bound: from the policy.
         measured: the gain, ratio or number; None for a verdict.
         interval: of ``measured``, 95%.
-        outcome: pass, fail, or not decidable.
+        outcome: pass, fail, or not decidable; no evidence, which keeps nothing back, for one of several classes that
+            is neither shown to lose more than its bound nor shown not to.
         images_needed: about how many images would decide it four times in five, where more would help.
         seeds_needed: about how many seeds a side would, together with images_needed where that is set; None where more
             images alone do, and where each side has one.
@@ -59,10 +61,14 @@ def decide(policy: Policy, comparison: Comparison, candidate: Arm) -> tuple[Deci
         if member.why_not_shippable is not None:
             raise ValueError(member.why_not_shippable)
     outcomes = [_enough_images(policy, comparison)]
+    if policy.beats_majority:
+        outcomes += [_beats_majority(member) for member in candidate.members]
     for rule, bounds, sign in (("minimum_gain", policy.minimum_gain, 1), ("maximum_loss", policy.maximum_loss, -1)):
         for pattern, bound in bounds.items():
             for delta in _matching(rule, pattern, comparison):
-                outcomes.append(_bounded(rule, delta, sign * bound, bound))
+                outcome = _bounded(rule, delta, sign * bound, bound)
+                several = rule == "maximum_loss" and is_class_accuracy(pattern) and delta.name != pattern
+                outcomes.append(_of_several_classes(outcome, delta) if several else outcome)
     outcomes += _sane(policy, candidate)
     if policy.maximum_latency_ratio is not None:
         outcomes.append(_fast_enough(policy.maximum_latency_ratio, comparison))
@@ -81,7 +87,13 @@ def _enough_images(policy: Policy, comparison: Comparison) -> RuleOutcome:
 
 
 def _matching(rule: str, pattern: str, comparison: Comparison) -> list[Delta]:
-    found = [delta for delta in comparison.deltas if fnmatchcase(delta.name, pattern)]
+    found = [delta for delta in comparison.deltas if delta.name == pattern]
+    found = found or [
+        delta
+        for delta in comparison.deltas
+        # A class may be called anything: only patterns that speak of classes are for theirs.
+        if fnmatchcase(delta.name, pattern) and is_class_accuracy(delta.name) == is_class_accuracy(pattern)
+    ]
     if not found:
         measured = [delta.name for delta in comparison.deltas]
         reason = comparison.not_compared.get(pattern)
@@ -125,6 +137,34 @@ def _needed_words(images: int | None, seeds: int | None) -> str:
     if images is not None:
         parts.append(f"{'more than' if images == MOST_IMAGES else 'about'} {images:,} images")
     return f"; {' with '.join(parts)} would decide" if parts else ""
+
+
+def _of_several_classes(outcome: RuleOutcome, delta: Delta) -> RuleOutcome:
+    """What a rule for every class says of one of them.
+
+    To show of each of many classes that it lost nothing would take far more images than to show it of all together,
+    and one of many looks worse by chance. So a class keeps the candidate back only where it is shown to have lost too
+    much, even after correction for the number of classes.
+    """
+    if outcome.outcome == "fail" and delta.verdict != "worse":
+        words = f"{outcome.words}; of several classes one may look so by chance"
+        return replace(outcome, outcome="not decidable", words=words)
+    if outcome.outcome == "not decidable":
+        words = f"{outcome.words}; neither shown to lose more nor shown not to, on {delta.images} images of the class"
+        return replace(outcome, outcome="no evidence", words=words)
+    return outcome
+
+
+def _beats_majority(member: Member) -> RuleOutcome:
+    """A candidate that gives nearly everything to the most frequent class has learned nothing, and may look robust."""
+    majority, accuracy = member.records.summary["majority"], member.records.summary["figures"]["accuracy"]
+    share, (low, high) = majority["share"], accuracy["interval"]
+    outcome: Outcome = "pass" if low > share else "fail" if high < share else "not decidable"
+    words = (
+        f"accuracy {accuracy['value']:.4g} [{low:.4g}, {high:.4g}]; a model that always says {majority['class']!r} "
+        f"reaches {share:.4g} ({member.folder})"
+    )
+    return RuleOutcome("beats_majority", "accuracy", share, accuracy["value"], (low, high), outcome, None, words)
 
 
 def _sane(policy: Policy, candidate: Arm) -> list[RuleOutcome]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from adsr_hf.errors import UsageError
+from adsr_hf.evaluation.figure_names import figure_kind
 from adsr_hf.recipes import read_settings
 
 ALL = "all"
@@ -25,7 +26,11 @@ class Policy:
     Args:
         minimum_images: with fewer test images nothing is decided.
         minimum_gain: figure to the least gain; decided on the ends of the 95% interval.
-        maximum_loss: figure to the largest loss that is accepted.
+        maximum_loss: figure to the largest loss that is accepted. A pattern for every class
+            (``"class_accuracy/*"``) keeps back a candidate of which a class is shown to lose more, after correction
+            for the number of classes; one class by its name is a figure like any other, and must be shown not to.
+        beats_majority: whether the candidate's accuracy must be shown to lie above the share of the most frequent
+            class, which a model reaches that always says that class.
         sanity: verdicts of the candidate that must pass: their names, or ``"all"`` that were applicable.
         maximum_latency_ratio: how much slower inference may become; None leaves it open.
 
@@ -36,6 +41,7 @@ class Policy:
     minimum_images: int = 1
     minimum_gain: dict[str, float] = field(default_factory=dict)
     maximum_loss: dict[str, float] = field(default_factory=dict)
+    beats_majority: bool = True
     sanity: list[str] | str = field(default_factory=list)
     maximum_latency_ratio: float | None = None
 
@@ -50,6 +56,8 @@ class Policy:
                 if not isinstance(figure, str):
                     raise ValueError(f"{name} has the key {figure!r}, which is no figure's name; write accuracy: 0.01")
                 _check_bound(name, figure, bound)
+        if not isinstance(self.beats_majority, bool):
+            raise ValueError(f"beats_majority={self.beats_majority!r} must be true or false")
         listed = isinstance(self.sanity, list) and all(isinstance(one, str) for one in self.sanity)
         if self.sanity != ALL and not listed:
             raise ValueError(f"sanity={self.sanity!r} must be 'all' or a list of verdicts' names")
@@ -64,7 +72,7 @@ class Policy:
 
 
 def _check_bound(rule: str, figure: str, bound: object) -> None:
-    largest = _LARGEST_CHANGES.get(figure.rpartition("/")[2], 1.0)
+    largest = _LARGEST_CHANGES.get(figure_kind(figure), 1.0)
     if not _is_number(bound):
         raise ValueError(f"{rule} of {figure} is {bound!r}, but must be a finite number; 0.01 is one point")
     if (bound < 0 and rule == "maximum_loss") or abs(bound) >= largest:

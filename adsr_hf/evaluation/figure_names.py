@@ -36,6 +36,11 @@ def read_class_figure(name: str, threats: Sequence[str]) -> tuple[str, str] | No
     return None
 
 
+def is_class_accuracy(name: str) -> bool:
+    """Whether a name, or a pattern of names, is that of one class's accuracy, clean or under attack."""
+    return f"{figure_kind(name)}/" in (_CLASS_FIGURE, _CLASS_FIGURE_UNDER_ATTACK.removeprefix("/"))
+
+
 def figure_kind(name: str) -> str:
     """What a figure measures, without threat, attack, noise or class: ``"robust_ece"``, ``"class_accuracy"``.
 

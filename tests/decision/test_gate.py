@@ -43,7 +43,8 @@ def test_three_exits(
     written = json.loads((tmp_path / "decision.json").read_text())
     assert written["decision"] == decision
     assert written["exit_status"] == status
-    assert {rule["rule"] for rule in written["rules"]} == {"minimum_images", "minimum_gain", "maximum_loss"}
+    rules = {"minimum_images", "beats_majority", "minimum_gain", "maximum_loss"}
+    assert {rule["rule"] for rule in written["rules"]} == rules
     assert written["rollback_point"]["path"] == str(Path(arms[1]).resolve())
     assert set(written["rollback_point"]["sha256"]) == {"config.json", "model.safetensors"}
     assert decision.upper() in capsys.readouterr().out

@@ -46,6 +46,7 @@ def write_fake_evaluation(
     correlation: float = 0.7,
     class_names: Sequence[str] | None = None,
     class_shares: Sequence[float] | None = None,
+    class_hardness: Sequence[float] | None = None,
     positive_class: str | None = None,
     num_steps: int = 20,
     temperature: float | None = 1.3,
@@ -63,6 +64,8 @@ def write_fake_evaluation(
         seed: of the model: another seed is another model on the same images.
         data_seed: of the images: labels and how hard each is.
         class_shares: how frequent the classes are; None = equally.
+        class_hardness: added to how hard each class is for this model: one class gains what others lose, and the
+            accuracies of all images stay.
         changes: keys of the summary, dotted ("data.fingerprint"), and what to put there instead.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +76,8 @@ def write_fake_evaluation(
         labels = np.random.default_rng(data_seed).choice(num_classes, images, p=class_shares)
     hardness = of_data.standard_normal(images)
     strength = correlation**0.5 * hardness + (1 - correlation) ** 0.5 * of_model.standard_normal(images)
+    if class_hardness is not None:
+        strength += np.array(class_hardness)[labels]
     rank = np.empty(images)
     rank[strength.argsort()] = (np.arange(images) + 0.5) / images
     columns: Table = {"index": np.arange(images), "label": labels}
