@@ -87,6 +87,12 @@ class _Handler(BaseHTTPRequestHandler):
         if is_api and rest[0] in ("", "revision"):
             siblings = [{"rfilename": path} for path in sorted(repository.files)]
             return self._answer(200, {"id": f"{owner}/{name}", "sha": repository.sha, "siblings": siblings})
+        if is_api and rest[0] == "tree":
+            entries = [
+                {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for path, content in sorted(repository.files.items())
+            ]
+            return self._answer(200, entries)
         content = repository.files.get("/".join(rest[2:-1])) if rest[0] == "resolve" else None
         if content is None:
             return self._answer(404, {"error": "Entry not found"}, commit | {"X-Error-Code": "EntryNotFound"})

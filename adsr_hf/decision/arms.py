@@ -88,6 +88,8 @@ def read_arm(paths: Sequence[str]) -> Arm:
     """
     places = [Path(path).resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
+        if not path or not place.is_dir():
+            raise RecordsError(f"there is no folder {path!r}; name one that adsr evaluate or adsr train wrote")
         if places.count(place) > 1:
             raise RecordsError(f"{path} is named twice in one arm; a run counts as one seed")
     members = tuple(_member(Path(path)) for path in paths)

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from adsr_hf.decision.exchange import exchange
 from adsr_hf.decision.stored_model import StoredModel
 from adsr_hf.evaluation.model_files import CONFIG, PICKLED_PATTERNS, is_model_file
-from adsr_hf.files import sync_folder, sync_tree, write_json
+from adsr_hf.files import sync_folder, sync_tree, write_errors_name, write_json
 
 SERVED_RECORD = "served.json"
 # They describe a model, so they come and go with it.
@@ -56,23 +56,34 @@ def put_in_service(model: StoredModel, source: Path, target: Path, facts: dict[s
     Raises:
         ServingError: when ``target`` holds something that is no model, another process is at work on it, or its file
             system cannot switch folders in one step. What is served is as it was.
+        OSError: naming ``target``, when nothing can be written beside it; what is served is as it was.
     """
     # The last name may be a link, which is switched; links on the way there are followed.
     target = Path(os.path.abspath(target.parent.resolve() / target.name))
     _check_target(target, source)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target):
-        former = target.resolve() if target.is_dir() and any(target.iterdir()) else None
-        staged = target.with_name(f".{target.name}.copying")
-        shutil.rmtree(staged, ignore_errors=True)
-        _fill(staged, model, source, former)
-        kept = _free_name(target, "version" if target.is_symlink() else "former")
-        moved = None if former is None else str(former if target.is_symlink() else kept)
-        write_json(staged / SERVED_RECORD, _record(model, facts, moved))
-        sync_tree(staged)
-        _switch(staged, target, kept, former)
-        sync_folder(target.parent)
-    return Switch(None if moved is None else Path(moved))
+    staged = target.with_name(f".{target.name}.copying")
+    with write_errors_name(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(target):
+            try:
+                return _serve(model, source, target, staged, facts)
+            except BaseException:
+                shutil.rmtree(staged, ignore_errors=True)
+                raise
+
+
+def _serve(model: StoredModel, source: Path, target: Path, staged: Path, facts: dict[str, Any]) -> Switch:
+    former = target.resolve() if target.is_dir() and any(target.iterdir()) else None
+    # Of a process that was killed.
+    shutil.rmtree(staged, ignore_errors=True)
+    _fill(staged, model, source, former)
+    kept = _free_name(target, "version" if target.is_symlink() else "former")
+    moved = None if former is None else former if target.is_symlink() else kept
+    write_json(staged / SERVED_RECORD, _record(model, facts, moved))
+    sync_tree(staged)
+    _switch(staged, target, kept, former)
+    sync_folder(target.parent)
+    return Switch(moved)
 
 
 def kept_models(target: Path) -> list[Path]:
@@ -124,13 +135,15 @@ def _fill(staged: Path, model: StoredModel, source: Path, former: Path | None) -
         for entry in sorted(former.iterdir()):
             if not _belongs_to_a_model(entry):
                 _link(entry, staged / entry.name)
+    missing = [name for name in model.sha256 if not (source / name).is_file()]
+    if missing:
+        raise ServingError(f"{source / missing[0]} is gone, which the model needs; nothing was replaced")
     for name in model.sha256:
         shutil.copyfile(source / name, staged / name)
     for name in _DESCRIPTIONS:
         if (source / name).is_file():
             shutil.copyfile(source / name, staged / name)
     if not model.is_in(staged):
-        shutil.rmtree(staged)
         raise ServingError(f"the model in {source} changed while it was copied; nothing was replaced")
 
 
@@ -154,13 +167,13 @@ def _link_file(source: str, place: str) -> None:
         shutil.copy2(source, place, follow_symlinks=False)
 
 
-def _record(model: StoredModel, facts: dict[str, Any], replaced: str | None) -> dict[str, Any]:
+def _record(model: StoredModel, facts: dict[str, Any], replaced: Path | None) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "kind": "served model",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model.as_dict(),
-        "replaced": replaced,
+        "replaced": None if replaced is None else str(replaced),
         **facts,
     }
 

@@ -90,11 +90,10 @@ def evaluate_checkpoint(
     folder = _output_folder(checkpoint, arguments.output_dir, weights)
     device = process_state().device if torch.accelerator.is_available() else torch.device("cpu")
     teacher = _teacher_file(checkpoint) if weights == "teacher" else None
-    before = model_files(Path(checkpoint)) if Path(checkpoint).is_dir() else None
-    model, processor = _load(checkpoint)
-    revision = getattr(model.config, "_commit_hash", None)
-    files = _files_of(checkpoint, revision)
-    if before not in (None, files):
+    place, revision = _at_hand(checkpoint)
+    files = _files_of(checkpoint, place)
+    model, processor = _load(str(place))
+    if _files_of(checkpoint, place) != files:
         raise ValueError(f"the model in {checkpoint} changed while it was loaded; wait until it is whole, then repeat")
     if teacher is not None:
         load_raw_weights(model, teacher)
@@ -148,19 +147,23 @@ def evaluate_checkpoint(
     return records, folder
 
 
-def _files_of(checkpoint: str, revision: str | None) -> dict[str, str]:
-    """sha256 of the files that a model was loaded from: its folder's, or those of the Hub's copy on this machine."""
+def _at_hand(checkpoint: str) -> tuple[Path, str | None]:
+    """The folder that a model is loaded from, and the commit of a Hub model, which is downloaded whole first."""
     if Path(checkpoint).is_dir():
-        return model_files(Path(checkpoint))
-    folder = snapshot_download(
-        checkpoint, revision=revision, allow_patterns=list(MODEL_PATTERNS), local_files_only=True
-    )
+        return Path(checkpoint), None
     try:
-        return model_files(Path(folder))
+        folder = Path(snapshot_download(checkpoint, allow_patterns=list(MODEL_PATTERNS)))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"checkpoint {checkpoint} cannot be had from the Hub: {error}") from error
+    return folder, folder.name
+
+
+def _files_of(checkpoint: str, place: Path) -> dict[str, str]:
+    try:
+        return model_files(place)
     except ModelFilesError as error:
         raise ValueError(
-            f"checkpoint {checkpoint} cannot be measured, since its files would not be known: {error}. Save it to a "
-            "folder of your own, and evaluate that"
+            f"checkpoint {checkpoint} cannot be measured, since what is loaded would not be known: {error}"
         ) from error
 
 

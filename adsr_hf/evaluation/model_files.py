@@ -11,7 +11,7 @@ PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # What a download of a model needs; more than one model's files may match.
-MODEL_PATTERNS = ("model*.safetensors", INDEX, CONFIG, *PROCESSORS)
+MODEL_PATTERNS = (WEIGHTS, "model-*-of-*.safetensors", INDEX, CONFIG, *PROCESSORS)
 ADAPTER = "adapter_config.json"
 PICKLED_PATTERNS = ("pytorch_model*.bin", "pytorch_model*.bin.index.json")
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
@@ -52,11 +52,12 @@ def _check_config(folder: Path) -> None:
             "merge_and_unload(), and save the whole model with save_pretrained"
         )
     config = _json(folder / CONFIG)
-    if config.get("transformers_weights") is not None:
-        raise ModelFilesError(
-            f"{folder / CONFIG} sets transformers_weights to {config['transformers_weights']!r}; save the model with "
-            f"save_pretrained, which writes {WEIGHTS}"
-        )
+    for name in ("transformers_weights", "configuration_files"):
+        if config.get(name) is not None:
+            raise ModelFilesError(
+                f"{folder / CONFIG} sets {name} to {config[name]!r}, so that other files are loaded than those of "
+                f"every model; save the model with save_pretrained, which writes {CONFIG} and {WEIGHTS}"
+            )
 
 
 def _weights(folder: Path) -> list[str]:

@@ -175,6 +175,18 @@ def test_every_seed_must_be_sane(tmp_path: Path) -> None:
     assert gate(tmp_path, [f"{good},{bad}", old], POLICY | {"sanity": "all"}) == 3
 
 
+@pytest.mark.parametrize("names", [("typo", "old"), ("new", "typo"), ("new,", "old"), ("", "old")])
+def test_a_folder_that_is_not_there_is_named(
+    tmp_path: Path, names: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs(tmp_path, 0.6, 100)
+    arms = [",".join(str(tmp_path / one) if one else "" for one in name.split(",")) for name in names]
+    assert gate(tmp_path, arms, POLICY) == 1
+    told = capsys.readouterr().err
+    assert "there is no folder" in told
+    assert "Errno" not in told
+
+
 def test_a_mistyped_command_is_no_decision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gate", "a", "b"]) == 1
     assert "--policy" in capsys.readouterr().err

@@ -229,3 +229,17 @@ def test_two_at_work_on_one_folder_are_refused(promotion: Path, tmp_path: Path) 
     decision = read_decision(promotion)
     with FileLock(tmp_path / ".old.lock"), pytest.raises(serving.ServingError, match="another process"):
         promote(decision, tmp_path / "old")
+
+
+def test_a_full_disk_leaves_everything_as_it_was(
+    promotion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(source: object, place: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+
+    served = tmp_path / "old"
+    monkeypatch.setattr(shutil, "copyfile", full)
+    before = sorted(path for path in tmp_path.rglob("*") if path.name != ".old.lock")
+    assert main(["promote", str(promotion), "--to", str(served)]) == 1
+    assert f"{served} cannot be written: No space left on device; make room" in capsys.readouterr().err
+    assert sorted(path for path in tmp_path.rglob("*") if path.name != ".old.lock") == before

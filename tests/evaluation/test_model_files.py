@@ -61,6 +61,7 @@ def test_what_cannot_be_known_is_refused(folder: Path) -> None:
     config = (folder / "config.json").read_text()
     for content, message in (
         (json.dumps(json.loads(config) | {"transformers_weights": "other.safetensors"}), "transformers_weights"),
+        (json.dumps(json.loads(config) | {"configuration_files": ["config.5.0.0.json"]}), "configuration_files"),
         ("[]", "no JSON object"),
         ("{", "damaged"),
         ("[" * 100_000, "damaged"),
