@@ -9,6 +9,10 @@ from adsr_hf.field_checks import at_least, in_range, one_of, radius
 from adsr_hf.radius import Radius
 
 _SCHEDULED = ("epsilon", "attack_steps")
+# With this much of an Linf radius every image can be turned into the same grey one.
+_ALL_GREY = 0.5
+# The largest radii in use: MNIST (Madry et al. 2018), ImageNet (robustness library); and a small one for L2.
+_LARGEST_LINF, _LARGEST_L2, _SMALL_L2 = 0.3, 5.0, 0.05
 
 
 def _help(text: str) -> dict[str, str]:
@@ -155,7 +159,32 @@ class AttackArguments:
                 f"epsilon={self.epsilon:g} is above 1, but pixels lie in [0, 1]; if you meant {self.epsilon:g} grey "
                 f"levels, write epsilon={self.epsilon:g}/255"
             )
+        if self.norm == "Linf" and self.epsilon >= _ALL_GREY:
+            raise ValueError(
+                f"epsilon={self.epsilon:g} lets an attacker turn every image into the same grey one, so that nothing "
+                "can be learned or measured; stay below 0.5 for Linf: 8/255 is usual, and 0.3 the largest in use"
+            )
         in_range("epsilon_ramp_epochs", self.epsilon_ramp_epochs, low=0, fix="0 trains at full epsilon throughout")
+
+    def implausible_radius(self) -> list[str]:
+        """Warnings of a radius that is allowed and hardly meant."""
+        epsilon = float(self.epsilon)
+        if self.norm == "Linf" and epsilon > _LARGEST_LINF:
+            return [
+                f"epsilon={epsilon:g} is larger than any Linf radius in use (0.3 on MNIST, 16/255 on photographs); if "
+                "a class can be turned into another by it, no model can be robust"
+            ]
+        if self.norm == "L2" and epsilon > _LARGEST_L2:
+            return [
+                f"epsilon={epsilon:g} is larger than any L2 radius in use (0.5 at 32 px, 3 to 5 at 224 px); if you "
+                f"meant {epsilon:g} grey levels, write {epsilon:g}/255"
+            ]
+        if self.norm == "L2" and 0 < epsilon < _SMALL_L2:
+            return [
+                f"epsilon={epsilon:g} is the length of the whole change with norm='L2', and hardly one; 0.5 is usual "
+                "at 32 px, and radii such as 8/255 belong to norm='Linf'"
+            ]
+        return []
 
     def _check_steps(self) -> None:
         if self.attack_step_size is not None and not 0 < self.attack_step_size < math.inf:

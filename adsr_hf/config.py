@@ -5,12 +5,17 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import logging
 
 from adsr_hf.attacks import PGD, AutoPGD, ThreatModel
 from adsr_hf.calibration_arguments import CalibrationArguments
+from adsr_hf.field_checks import finite_numbers
 from adsr_hf.fine_tuning.arguments import FineTuningArguments
 from adsr_hf.method_arguments import MethodArguments
 from adsr_hf.selection import DefaultFigure, check_figure, default_figure
+from adsr_hf.training_ranges import check_training_ranges
+
+logger = logging.get_logger(__name__)
 
 # Standard deviation of the start's noise in the papers of TRADES and MART.
 NEAR_START = 0.001
@@ -63,7 +68,9 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         self.check_fine_tuning()
         self.check_calibration(epsilon=float(self.epsilon), eval_attack_steps=self.eval_attack_steps)
         self.settle_figure()
+        finite_numbers(self)
         super().__post_init__()
+        check_training_ranges(self)
         if self.metric_for_best_model is not None:
             check_figure(self.metric_for_best_model, self)
         self._check_training()
@@ -87,6 +94,8 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
             raise ValueError("fp16=True on a CPU would silently train in float32; use bf16=True, or a GPU")
         self._check_lengths()
         self._check_optimizer()
+        for warning in self.implausible_radius():
+            logger.warning(warning)
         self.check_learning_rate(schedule=self._schedule, warmup_steps=self.warmup_steps)
         if not self.average_tokens_across_devices:
             raise ValueError(

@@ -1,7 +1,10 @@
 """Checks of a field's value whose messages name the field, the value, what is allowed and a way out."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import fields
 from numbers import Integral, Real
+from typing import Any
 
 from adsr_hf.radius import Radius
 
@@ -40,3 +43,24 @@ def in_range(name: str, value: float, *, low: float, high: float = math.inf, fix
 def is_finite(value: object) -> bool:
     """Whether ``value`` is a real number, and neither infinite nor NaN."""
     return isinstance(value, Real) and math.isfinite(value)
+
+
+def finite_numbers(arguments: Any) -> None:
+    """Raise ValueError if a field of a dataclass holds NaN or infinity, in a list or a mapping too.
+
+    No setting means anything then, and most would train without an error.
+    """
+    for field in fields(arguments):
+        for value in _numbers_in(getattr(arguments, field.name)):
+            if not is_finite(value):
+                raise ValueError(f"{field.name}={value!r} must be a finite number; leave it out for its default")
+
+
+def _numbers_in(value: object) -> Iterator[float]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _numbers_in(one)
+    elif isinstance(value, Real):
+        yield float(value)

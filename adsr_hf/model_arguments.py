@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from adsr_hf.field_checks import at_least, one_of
+from adsr_hf.field_checks import at_least, finite_numbers, one_of
 from adsr_hf.fine_tuning.adapter_arguments import AdapterArguments
 
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flex_attention")
@@ -59,6 +59,7 @@ class ModelArguments(AdapterArguments):
     )
 
     def __post_init__(self) -> None:
+        finite_numbers(self)
         if (self.model is None) == (self.model_type is None):
             raise ValueError(
                 f"model={self.model!r} and model_type={self.model_type!r}: give exactly one, model to start from a "

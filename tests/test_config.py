@@ -20,6 +20,9 @@ from adsr_hf.method_arguments import METHODS, OBJECTIVES
 from tests.tiny import CHECKPOINTING, tiny_config, tiny_trainer
 
 STEPS = {"eval_strategy": "steps", "save_strategy": "steps", "save_steps": 1, "eval_steps": 1}
+NAN = float("nan")
+# Every field of a recipe's training that takes a fraction: Trainer's and the method's.
+NUMBERS = sorted(field.name for field in dataclasses.fields(ADSRConfig) if "float" in str(field.type) and field.init)
 TOKEN = "hf_do-not-write-me-anywhere"
 
 
@@ -38,6 +41,8 @@ class TestWrongOnPurpose:
             ({"epsilon": 0}, ["epsilon=0 ", "method='adsr'", "method='clean'"]),
             ({"epsilon": 0.0, "method": "pgd_at"}, ["epsilon=0 ", "method='pgd_at'", "8/255"]),
             ({"epsilon": 1.5}, ["epsilon=1.5", "[0, 1]", "1.5/255"]),
+            ({"epsilon": 0.5}, ["epsilon=0.5 ", "same grey", "below 0.5"]),
+            ({"epsilon": 1.0, "method": "clean"}, ["epsilon=1 ", "same grey"]),
             ({"epsilon": 8}, ["epsilon=8 ", "[0, 1]", "write epsilon=8/255"]),
             ({"epsilon": "8"}, ["epsilon=8 ", "write epsilon=8/255"]),
             ({"epsilon": float("nan")}, ["epsilon=nan", "finite"]),
@@ -123,6 +128,19 @@ class TestWrongOnPurpose:
                 {"evaluate_weights": "teacher", "method": "pgd_at"},
                 ["evaluate_weights='teacher'", "method='pgd_at'", "publish='teacher'"],
             ),
+            ({"per_device_train_batch_size": 0}, ["per_device_train_batch_size=0", "at least 1"]),
+            ({"per_device_eval_batch_size": 0}, ["per_device_eval_batch_size=0", "at least 1"]),
+            ({"gradient_accumulation_steps": 0}, ["gradient_accumulation_steps=0", "at least 1"]),
+            ({"max_steps": -2}, ["max_steps=-2", "num_train_epochs"]),
+            ({"num_train_epochs": 0, "max_steps": -1}, ["num_train_epochs=0", "trains nothing"]),
+            ({"num_train_epochs": -3.0, "max_steps": -1}, ["num_train_epochs=-3", "above 0"]),
+            ({"learning_rate": -1e-3}, ["learning_rate=-0.001", "at least 0"]),
+            ({"weight_decay": -0.1}, ["weight_decay=-0.1", "at least 0"]),
+            ({"adam_beta2": 1.5}, ["adam_beta2=1.5", "[0, 1]"]),
+            ({"max_grad_norm": -1.0}, ["max_grad_norm=-1.0", "0 leaves gradients"]),
+            ({"seed": -1}, ["seed=-1", "[0, 4.29497e+09]"]),
+            ({"dataloader_num_workers": -1}, ["dataloader_num_workers=-1", "at least 0"]),
+            ({"lr_scheduler_kwargs": {"power": NAN}}, ["lr_scheduler_kwargs=nan", "finite"]),
             ({"fp16": True}, ["fp16=True", "bf16=True"]),
             ({"label_smoothing_factor": 0.1}, ["label_smoothing_factor=0.1", "method='adsr'", "'label_smoothing'"]),
             ({"label_smoothing_factor": 1.0, "method": "pgd_at"}, ["label_smoothing_factor=1.0", "[0, 1)"]),
@@ -158,6 +176,31 @@ class TestWrongOnPurpose:
         for part in parts:
             assert part in str(refusal.value)
 
+    @pytest.mark.parametrize("value", [NAN, float("inf"), -float("inf")])
+    @pytest.mark.parametrize("name", NUMBERS)
+    def test_no_number_may_be_infinite_or_none_at_all(self, output_dir: str, name: str, value: float) -> None:
+        with pytest.raises(ValueError, match=name):
+            tiny_config(output_dir, **{name: value})
+
+    @pytest.mark.parametrize(
+        ("radius", "words"),
+        [
+            ({"epsilon": 0.31}, "epsilon=0.31 is larger than any Linf radius in use"),
+            ({"epsilon": 8, "norm": "L2"}, "write 8/255"),
+            ({"epsilon": "8/255", "norm": "L2"}, "epsilon=0.0313725 is the length of the whole change"),
+            ({"epsilon": 0.3}, ""),
+            ({"epsilon": 0.5, "norm": "L2"}, ""),
+            ({"epsilon": 0, "norm": "L2", "method": "clean"}, ""),
+        ],
+    )
+    def test_what_is_hardly_meant_is_warned_of(
+        self, output_dir: str, radius: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level("WARNING", logger="adsr_hf.config"):
+            tiny_config(output_dir, **radius)
+        assert words in caplog.text
+        assert bool(words) == bool(caplog.text)
+
     def test_nothing_is_written(self, output_dir: str) -> None:
         with pytest.raises(ValueError, match="epsilon=8"):
             tiny_config(output_dir, epsilon=8)
@@ -173,8 +216,11 @@ class TestWrongOnPurpose:
         "allowed",
         [
             {"epsilon": 0, "method": "clean"},
-            {"epsilon": 1.0},
+            {"epsilon": 0.49},
             {"epsilon": 8, "norm": "L2"},
+            {"max_grad_norm": 0.0},
+            {"learning_rate": 0.0},
+            {"num_train_epochs": 0.5, "max_steps": -1},
             {"interpolation_start": 0.0, "interpolation_end": 1.0},
             {"teacher_decay": 0.0},
             {"eval_attack_steps": 0},

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from adsr_hf.field_checks import at_least, in_range, one_of
+from adsr_hf.field_checks import at_least, finite_numbers, in_range, one_of
 
 DIGITS = "digits"
 
@@ -178,6 +178,7 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
+        finite_numbers(self)
         if not self.dataset:
             raise ValueError(
                 f"dataset={self.dataset!r} must be given: a Hub name (owner/name), a folder of images or of Parquet "

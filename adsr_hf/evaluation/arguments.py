@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from adsr_hf.field_checks import finite_numbers
+
 WEIGHTS = ("student", "teacher", "both")
 
 
@@ -82,6 +84,7 @@ class EvaluateArguments:
     )
 
     def __post_init__(self) -> None:
+        finite_numbers(self)
         if self.split not in ("test", "validation"):
             raise ValueError(f"split={self.split!r} must be 'test' or 'validation'; training images prove nothing")
         if self.weights not in WEIGHTS:
