@@ -164,6 +164,17 @@ def test_adsr_evaluate_keeps_what_is_finished(tmp_path: Path, recipe: str, signu
 # ---- kills ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_handful_of_kills_while_checkpoints_are_written(tmp_path: Path) -> None:
+    """No folder that is accepted and incomplete, one way on after each, and in the end the undisturbed run."""
+    process = _run(["-m", "tests.kill_worker", str(tmp_path), "6", "0"], stderr=subprocess.PIPE)
+    printed, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    found = json.loads(printed.splitlines()[-1])
+    assert found["run"] == found["whole"]
+    assert found["kills"] == 6
+    assert found["cut"] > 0
+
+
 @pytest.mark.slow
 def test_kill_9_while_saving_leaves_whole_checkpoints(tmp_path: Path) -> None:
     """Killed at random moments of a run that does little but save, with a single checkpoint kept."""
