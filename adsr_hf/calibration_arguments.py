@@ -21,8 +21,9 @@ class CalibrationArguments:
         metadata={
             "help": "Fit one temperature on the validation images and fold it into the published weights' head (Guo "
             "et al. 2017, arXiv 1706.04599, section 4.2): predictions and inference cost stay, confidence changes. On "
-            "'clean' images, on 'adversarial' ones (the evaluation attack) or on both, 'mixed'. adsr train does it "
-            "after training; with ADSRTrainer call trainer.calibrate() before you save."
+            "'clean' images, on 'adversarial' ones (the worst that the evaluation attack finds; an image that is "
+            "wrong already counts as it is) or on both, 'mixed'. adsr train does it after training; with ADSRTrainer "
+            "call trainer.calibrate() before you save."
         },
     )
     calibrate_adversarial_share: float = field(

@@ -30,7 +30,8 @@ class ADSRTrainer(CalibratingTrainer):
 
     Beside the user's own ``compute_metrics``, ``evaluate()`` returns ``accuracy``, ``robust_accuracy``, ``ece``,
     ``robust_ece``, ``mean_confidence`` and ``robust_mean_confidence``, and the same for the teacher with ``teacher_``
-    before them. An image counts as robust only if it is right both clean and attacked.
+    before them. Robust figures are of the worst image found: an image that is wrong when clean counts as it is, all
+    others as attacked, as in ``adsr evaluate``.
 
     Args:
         model: any ``AutoModelForImageClassification`` (or ``model_init``, as in Trainer).

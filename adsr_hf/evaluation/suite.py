@@ -128,7 +128,8 @@ def evaluate(
         refuse_probabilities(plain(first))
         if not has_gradient_path(bare, first):
             described["notes"].append(NO_GRADIENT)
-            warnings.warn(NO_GRADIENT, stacklevel=2)
+            if state.is_main_process:
+                warnings.warn(NO_GRADIENT, stacklevel=2)
         driver = Driver(
             plan=plan,
             dataset=dataset,
