@@ -1,14 +1,18 @@
 """What a run is not continued from, and what is left untouched then."""
 
+import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import TrainerCallback
 
 from adsr_hf import ADSRTrainer
 from adsr_hf.checkpoints import CheckpointError, checkpoint_folders, verify_checkpoint
+from adsr_hf.folder_lock import FolderInUseError
 from tests.runs import Case
 from tests.snapshots import Crash, CrashAfter, assert_identical, snapshot, tree_of
 from tests.tiny import tiny_trainer
@@ -233,3 +237,27 @@ def test_a_run_is_not_continued_into_the_folder_of_another(finished: Path, tmp_p
     elsewhere = _two_epochs(tmp_path / "elsewhere")
     elsewhere.train(resume_from_checkpoint=str(finished / "checkpoint-4"))
     assert [folder.name for folder in checkpoint_folders(tmp_path / "elsewhere")] == ["checkpoint-8"]
+
+
+def test_two_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    """The second is refused at once, and the first goes on as if there had been none."""
+    refusals: list[BaseException] = []
+
+    class SecondRun(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            thread = threading.Thread(target=self._train)
+            thread.start()
+            thread.join()
+
+        def _train(self) -> None:
+            try:
+                tiny_trainer(tmp_path, max_steps=1).train()
+            except FolderInUseError as error:
+                refusals.append(error)
+
+    first = tiny_trainer(tmp_path, max_steps=2, save_strategy="steps", save_steps=1, callbacks=[SecondRun()])
+    first.train()
+    assert len(refusals) == 2
+    assert f"process {os.getpid()}" in str(refusals[0])
+    assert "training" in str(refusals[0])
+    assert [folder.name for folder in checkpoint_folders(tmp_path)] == ["checkpoint-1", "checkpoint-2"]

@@ -157,6 +157,18 @@ def test_a_used_folder_is_refused_and_left_as_it_is(finished_run: Path, capsys: 
     assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")} == before
 
 
+@pytest.mark.parametrize("resume", ["false", "true"])
+@pytest.mark.parametrize("record", ["", "{", "{}", "[]"])
+def test_a_damaged_record_in_the_folder_is_a_used_folder(
+    record: str, resume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").write_text(record)
+    words = ["train", DIGITS, "--output_dir", str(tmp_path), "--resume_from_checkpoint", resume]
+    assert main(words) == 1
+    assert "results (run.json) and nothing to continue; choose another output_dir" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
 def test_evaluate_takes_data_and_threat_from_the_run(finished_run: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(finished_run), "--attack_steps", "3", "--output_dir"]
     assert main([*words, str(tmp_path / "a"), "--batch_size", "5"]) == 0
