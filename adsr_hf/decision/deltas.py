@@ -171,5 +171,5 @@ def _errors(name: str, arm: Arm) -> list[DebiasedCalibration] | None:
             if not records.summary["temperature"]:
                 return None
             logits = logits / records.summary["temperature"]["value"]
-        found.append(DebiasedCalibration([confidence_gap(logits, records.labels)]))
+        found.append(DebiasedCalibration.of([confidence_gap(logits, records.labels)]))
     return found

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration
+from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration, mean_correlation
 from adsr_hf.evaluation.statistics import mcnemar_exact, paired_share_interval
 
 Array = NDArray[np.float64]
@@ -134,21 +134,22 @@ def run_difference(mine: Sequence[float], theirs: Sequence[float]) -> Difference
 def calibration_difference(mine: Sequence[DebiasedCalibration], theirs: Sequence[DebiasedCalibration]) -> Difference:
     """Difference of two root mean squared calibration errors without bias, on the same images.
 
-    Each error has limits r(q) for every normal quantile q. The region q₁² + q₂² ≤ q² of both quantiles holds the truth
-    as a normal pair would lie in it, and the interval is the range of r₁(q₁) − r₂(q₂) over it. For errors far from 0
-    that is the usual root of summed squares; near 0, where an error's lower side ends, it stays valid. The region is
-    that of a correlated pair, by the correlation of what each image adds to both errors: models that err on the same
-    images alike are told apart more surely, and a model that is too sure from one that is not sure enough less surely.
-    Four images count as uncorrelated, so that two models that are almost the same do not lose their uncertainty. An
-    arm's limits are its runs' averaged, as if all of them erred together; what its runs differ by is added as for
-    means, and not reduced.
+    The error of an arm is that over all images and runs. It has limits r(q) for every normal quantile q. The region
+    q₁² + q₂² ≤ q² of both quantiles holds the truth as a normal pair would lie in it, and the interval is the range of
+    r₁(q₁) − r₂(q₂) over it. For errors far from 0 that is the usual root of summed squares; near 0, where an error's
+    lower side ends, it stays valid. The region is that of a correlated pair, by the correlation of what each image
+    adds to both errors: models that err on the same images alike are told apart more surely, and a model that is too
+    sure from one that is not sure enough less surely. Four images count as uncorrelated, so that two models that are
+    almost the same do not lose their uncertainty. What an arm's runs differ by is added as for means, net of what the
+    images do to each run by itself.
 
     Args:
         mine, theirs: one for each run.
     """
-    runs = [_RunVariance.of_values(np.array([one.root_mean_square for one in side])) for side in (mine, theirs)]
-    delta = float(np.mean([one.root_mean_square for one in mine]) - np.mean([one.root_mean_square for one in theirs]))
-    lows, highs = _over_images(mine, theirs)
+    runs = [_RunVariance.of_errors(side) for side in (mine, theirs)]
+    first, second = (DebiasedCalibration.of_runs(side) for side in (mine, theirs))
+    delta = first.root_mean_square - second.root_mean_square
+    lows, highs = _over_images(first, second)
 
     def ends(level: float) -> tuple[float, float]:
         quantile = _quantile(level, math.inf)
@@ -188,6 +189,18 @@ class _RunVariance:
         return cls(max(0.0, raw.of_one - together / images), runs)
 
     @classmethod
+    def of_errors(cls, errors: Sequence[DebiasedCalibration]) -> "_RunVariance":
+        """From the calibration errors of runs: net of the images' noise, but for the part that all runs share."""
+        raw = cls.of_values(np.array([one.root_mean_square for one in errors]))
+        if len(errors) < 3:
+            return raw
+        assert raw.of_one is not None
+        ends = np.array([one.limits(1.0) for one in errors])
+        of_images = float(np.mean((ends[:, 1] - ends[:, 0]) ** 2)) / 4
+        alone = 1 - mean_correlation([one.influence for one in errors])
+        return cls(max(0.0, raw.of_one - of_images * alone), len(errors))
+
+    @classmethod
     def of_values(cls, values: Array) -> "_RunVariance":
         """From one value a run, (S,)."""
         return cls(float(values.var(ddof=1)) if len(values) > 1 else None, len(values))
@@ -199,9 +212,9 @@ class _RunVariance:
         return _quantile(level, self.runs - 1) ** 2 * self.of_one / self.runs
 
 
-def _over_images(mine: Sequence[DebiasedCalibration], theirs: Sequence[DebiasedCalibration]) -> tuple[Array, Array]:
+def _over_images(mine: DebiasedCalibration, theirs: DebiasedCalibration) -> tuple[Array, Array]:
     """Lowest and highest difference in the region of each of _QUANTILES."""
-    first, second = (np.mean([one.influence for one in side], axis=0) for side in (mine, theirs))
+    first, second = mine.influence, theirs.influence
     scale = float(first.std() * second.std())
     correlation = float(np.mean((first - first.mean()) * (second - second.mean()))) / scale if scale else 0.0
     most = max(0.0, 1 - _UNCORRELATED_IMAGES / len(first))
@@ -215,11 +228,10 @@ def _over_images(mine: Sequence[DebiasedCalibration], theirs: Sequence[DebiasedC
     return spans.min(axis=1), spans.max(axis=1)
 
 
-def _limits(runs: Sequence[DebiasedCalibration]) -> Array:
-    """The runs' average at −_QUANTILES from the last on, the estimate, and _QUANTILES: ascending."""
-    ends = np.mean([[one.limits(quantile) for quantile in _QUANTILES[1:]] for one in runs], axis=0)
-    middle = float(np.mean([one.root_mean_square for one in runs]))
-    return np.concatenate([ends[::-1, 0], [middle], ends[:, 1]])
+def _limits(error: DebiasedCalibration) -> Array:
+    """At −_QUANTILES from the last on, the estimate, and at _QUANTILES: ascending."""
+    ends = np.array([error.limits(quantile) for quantile in _QUANTILES[1:]])
+    return np.concatenate([ends[::-1, 0], [error.root_mean_square], ends[:, 1]])
 
 
 def _quantile(level: float, degrees: float) -> float:

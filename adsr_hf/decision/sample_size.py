@@ -35,7 +35,7 @@ def needed_to_decide(delta: Delta, bound: float) -> tuple[int | None, int | None
     if of_runs < distance**2:
         return _images(delta.images, of_images, distance**2 - of_runs), None
     if distance == 0:
-        return None, MOST_RUNS if parts else None
+        return (None, MOST_RUNS) if parts else (MOST_IMAGES, None)
     runs = _fewest_runs([v for v, _ in parts], max(distance**2 - of_images, distance**2 / 2))
     left = distance**2 - sum(_squared(v, runs) for v, _ in parts)
     return (None if of_images <= left else _images(delta.images, of_images, left)), runs

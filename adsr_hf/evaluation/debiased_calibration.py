@@ -59,8 +59,9 @@ class _Bins:
     variance: Array
 
 
+@dataclass(frozen=True)
 class DebiasedCalibration:
-    """The calibration error of one set of images.
+    """The calibration error on one set of images.
 
     Q = Σ_m w_m ḡ_m² is what the sample shows. Images are independent, so that E Q = Σ_m w_m γ_m² + Σ_m v_m / N holds
     exactly, for every N, v_m being the mean variance of one image's gap in bin m. Q − Σ_m v_m / N therefore estimates
@@ -76,20 +77,40 @@ class DebiasedCalibration:
     v_m is the larger of what the sample shows and of what the confidences imply, c (1 − c): a bin without an error
     shows none, and would make any gap significant.
 
-    Args:
-        parts: the scores that images are sorted by, in [0, 1], and their gaps; several, one a class, are averaged,
-            and the variance of their sum is bounded by that of fully dependent parts.
-        binning: ``"equal_width"`` or ``"equal_mass"``.
+    Several parts are averaged: the classes of one model, or the runs of one arm. Where they err independently the
+    variance of their mean is smaller by their number, and Q's degrees of freedom are more by it.
+
+    Attributes:
+        bins: of each part.
+        images: N.
+        dependence: 1 where all parts err alike, 0 where each errs by itself: their mean correlation.
     """
 
-    def __init__(self, parts: Sequence[Part], *, binning: str = "equal_width") -> None:
-        self.images = len(parts[0][0])
-        self._parts = [_filled_bins(scores, gaps, binning) for scores, gaps in parts]
+    bins: tuple[_Bins, ...]
+    images: int
+    dependence: float = 1.0
+
+    @classmethod
+    def of(cls, parts: Sequence[Part], *, binning: str = "equal_width") -> "DebiasedCalibration":
+        """From the scores that images are sorted by, in [0, 1], and their gaps; of several parts, one a class.
+
+        Classes share their images: as a bound they count as fully dependent.
+
+        Args:
+            binning: ``"equal_width"`` or ``"equal_mass"``.
+        """
+        return cls(tuple(_filled_bins(scores, gaps, binning) for scores, gaps in parts), len(parts[0][0]))
+
+    @classmethod
+    def of_runs(cls, runs: Sequence["DebiasedCalibration"]) -> "DebiasedCalibration":
+        """The mean over runs on the same images, dependent as what each image adds to the runs is correlated."""
+        bins = tuple(one for run in runs for one in run.bins)
+        return cls(bins, runs[0].images, mean_correlation([run.influence for run in runs]))
 
     @cached_property
     def value(self) -> float:
         """Σ_m w_m |ḡ_m|, averaged over the parts: the error as the literature has it, biased upwards."""
-        return self._mean([float((one.count * np.abs(one.gap)).sum()) for one in self._parts])
+        return self._mean([float((one.count * np.abs(one.gap)).sum()) for one in self.bins])
 
     @cached_property
     def calibrated_level(self) -> float:
@@ -101,7 +122,7 @@ class DebiasedCalibration:
         from scipy.stats import binom
 
         deviations = []
-        for one in self._parts:
+        for one in self.bins:
             share = np.clip(one.score, 0.0, 1.0)
             above = np.minimum(np.floor(one.count * share) + 1, one.count)
             deviations.append(float((2 * (1 - share) * above * binom.pmf(above, one.count, share)).sum()))
@@ -115,7 +136,7 @@ class DebiasedCalibration:
     @cached_property
     def influence(self) -> Array:
         """(N,): what each image adds to the squared error, 2 γ_m g_i − γ_m², for the correlation of two models."""
-        own = [2 * one.gap[one.index] * one.gaps - one.gap[one.index] ** 2 for one in self._parts]
+        own = [2 * one.gap[one.index] * one.gaps - one.gap[one.index] ** 2 for one in self.bins]
         added: Array = np.mean(own, axis=0)
         return added
 
@@ -147,17 +168,31 @@ class DebiasedCalibration:
     @cached_property
     def _shown(self) -> float:
         """Q."""
-        return self._mean([float((one.count * one.gap**2).sum()) for one in self._parts])
+        return self._mean([float((one.count * one.gap**2).sum()) for one in self.bins])
 
     def _noise(self, uncertain: float) -> tuple[float, float, float]:
         """Scale and degrees of freedom of Q's noise, and its expectation Σ v / N."""
-        variances = [one.variance + uncertain * np.maximum(0.0, 1 - 4 * one.variance) for one in self._parts]
+        variances = [one.variance + uncertain * np.maximum(0.0, 1 - 4 * one.variance) for one in self.bins]
         first = self._mean([float(own.sum()) for own in variances])
-        second = (self._mean([math.sqrt(float((own**2).sum())) for own in variances])) ** 2
+        second = self._mean([math.sqrt(float((own**2).sum())) for own in variances]) ** 2
+        second *= (1 + (len(variances) - 1) * self.dependence) / len(variances)
         return (second / first, first**2 / second, first) if first else (0.0, 1.0, 0.0)
 
     def _mean(self, sums: list[float]) -> float:
         return math.fsum(sums) / (len(sums) * self.images)
+
+
+def mean_correlation(values: Sequence[Array]) -> float:
+    """Mean correlation, in [0, 1], of what the same images add to several runs; 1 for one run.
+
+    Args:
+        values: (N,) each.
+    """
+    centred = np.array([one - one.mean() for one in values])
+    alone, together = float((centred**2).sum()), float((centred.sum(axis=0) ** 2).sum())
+    if len(values) == 1 or alone == 0:
+        return 1.0
+    return min(1.0, max(0.0, (together - alone) / (alone * (len(values) - 1))))
 
 
 def _filled_bins(scores: torch.Tensor, gaps: torch.Tensor, binning: str) -> _Bins:

@@ -79,7 +79,7 @@ class Intervals:
         }
 
     def _gaps(self, parts: list[Part], binning: str) -> FigureEntry:
-        error = DebiasedCalibration(parts, binning=binning)
+        error = DebiasedCalibration.of(parts, binning=binning)
         return self._entry(error.value, error.interval) | {"calibrated_level": error.calibrated_level}
 
     def _entry(self, value: float, interval: tuple[float, float]) -> FigureEntry:
