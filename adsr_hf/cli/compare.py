@@ -53,7 +53,7 @@ def as_text(comparison: "Comparison") -> str:
     of_classes = [one for one in comparison.deltas if is_of_class(one.name)]
     lines = [f"{comparison.candidate} against {comparison.current}, {comparison.images} test images, percent:"]
     lines += [f"  {in_words(delta)}" for delta in averages]
-    lines += _majority(comparison)
+    lines += majority_lines(comparison)
     shown = of_classes
     if len(of_classes) > _SHOWN_CLASS_FIGURES:
         shown = [delta for delta in of_classes if delta.verdict != "no evidence"]
@@ -70,11 +70,15 @@ def as_text(comparison: "Comparison") -> str:
             f"ratio {pair.ratio:.3f} [{pair.interval[0]:.3f}, {pair.interval[1]:.3f}]: {pair.verdict}"
         )
     lines += [f"  not compared: {name}: {reason}" for name, reason in comparison.not_compared.items()]
-    # A class's name may hold what a terminal would obey.
+    return printable(lines)
+
+
+def printable(lines: list[str]) -> str:
+    """The lines as one text; a class's name may hold what a terminal would obey."""
     return "\n".join("".join(letter if letter.isprintable() else "?" for letter in line) for line in lines)
 
 
-def _majority(comparison: "Comparison") -> list[str]:
+def majority_lines(comparison: "Comparison") -> list[str]:
     """What always saying the most frequent class would reach, and a warning where a side is not shown to beat it."""
     share, name = f"{100 * comparison.majority_share:.1f}", repr(comparison.majority_class)
     lines = [f"  always {name}: {share}, clean and under attack"]

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adsr_hf.cli.compare import majority_lines, printable
 from adsr_hf.cli.options import OptionParser
 from adsr_hf.errors import UsageError
 from adsr_hf.evaluation.figure_names import is_class_accuracy
@@ -46,16 +47,12 @@ def run(words: list[str]) -> int:
         raise
 
 
-def _majority(candidate: "Arm", current: "Arm") -> str:
-    majority = candidate.members[0].records.summary["majority"]
-    candidate_accuracy, current_accuracy = (
+def _accuracies(candidate: "Arm", current: "Arm") -> str:
+    own, other = (
         ", ".join(f"{100 * member.records.figure('accuracy'):.1f}" for member in arm.members)
         for arm in (candidate, current)
     )
-    return (
-        f"accuracy in percent: candidate {candidate_accuracy}, current {current_accuracy}, always saying "
-        f"{majority['class']!r} {100 * majority['share']:.1f}"
-    )
+    return f"  accuracy in percent: candidate {own}, current {other}"
 
 
 def _outcome_lines(outcomes: "list[RuleOutcome]") -> list[str]:
@@ -64,14 +61,14 @@ def _outcome_lines(outcomes: "list[RuleOutcome]") -> list[str]:
     quiet = [one for one in of_classes if one.outcome in ("pass", "no evidence")]
     if len(of_classes) <= _MOST_CLASS_LINES:
         quiet = []
-    lines = [f"{one.outcome:<14} {one.rule}: {one.words}" for one in outcomes if one not in quiet]
+    lines = [f"  {one.outcome:<14} {one.rule}: {one.words}" for one in outcomes if one not in quiet]
     for outcome in ("pass", "no evidence"):
         own = [one for one in quiet if one.outcome == outcome]
         if own:
             widest = min(own, key=lambda one: one.interval[0] if one.interval else 0.0)
             lines.append(
-                f"{outcome:<14} maximum_loss: {len(own)} figures of classes, all of them in the decision's file; the "
-                f"lowest interval: {widest.words}"
+                f"  {outcome:<14} maximum_loss: {len(own)} figures of classes, all of them in the decision's file; "
+                f"the lowest interval: {widest.words}"
             )
     return lines
 
@@ -91,9 +88,7 @@ def _decide(candidate_name: str, current_name: str, policy_path: Path, output: P
     ratio = policy.maximum_latency_ratio
     comparison = compare(candidate, current, latency=ratio is not None, latency_bound=ratio)
     decision, outcomes = decide(policy, comparison, candidate)
-    print(_majority(candidate, current))
-    for line in _outcome_lines(outcomes):
-        print(f"  {line}")
+    print(printable([_accuracies(candidate, current), *majority_lines(comparison), *_outcome_lines(outcomes)]))
     write_decision(
         output,
         {

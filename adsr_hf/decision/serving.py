@@ -45,7 +45,8 @@ def put_in_service(model: StoredModel, source: Path, target: Path, facts: dict[s
     one step, it takes the place of ``target``: the two folders change places, or, where ``target`` is a symbolic link,
     the link is replaced. Whenever the process is killed, ``target`` is the old or the new folder, whole, and the other
     one is beside it: ``NAME.former-TIME`` holds what was replaced (or, killed just before the switch, the new one),
-    ``NAME.version-TIME`` what a link points to. Neither is ever removed here.
+    ``NAME.version-TIME``, beside the folder that a link points to, is what it points to next. Neither is ever removed
+    here.
 
     Args:
         model: whose files are copied.
@@ -61,7 +62,7 @@ def put_in_service(model: StoredModel, source: Path, target: Path, facts: dict[s
     # The last name may be a link, which is switched; links on the way there are followed.
     target = Path(os.path.abspath(target.parent.resolve() / target.name))
     _check_target(target, source)
-    staged = target.with_name(f".{target.name}.copying")
+    staged = _beside(target, f".{target.name}.copying")
     with write_errors_name(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target):
@@ -92,7 +93,7 @@ def kept_models(target: Path) -> list[Path]:
     beside = [
         path
         for kind in ("former", "version")
-        for path in target.parent.glob(f"{_escaped(target.name)}.{kind}-*")
+        for path in _beside(target, "any").parent.glob(f"{_escaped(target.name)}.{kind}-*")
         if path.is_dir()
     ]
     beside.sort(key=lambda path: path.name.rpartition("-")[2], reverse=True)
@@ -187,7 +188,7 @@ def _switch(staged: Path, target: Path, kept: Path, former: Path | None) -> None
         if target.is_symlink():
             link = target.with_name(f".{target.name}.link")
             link.unlink(missing_ok=True)
-            link.symlink_to(kept.name)
+            link.symlink_to(os.path.relpath(kept, target.parent))
             os.replace(link, target)
         else:
             exchange(kept, target)
@@ -200,8 +201,12 @@ def _switch(staged: Path, target: Path, kept: Path, former: Path | None) -> None
 
 
 def _free_name(target: Path, kind: str) -> Path:
-    stem = f"{target.name}.{kind}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
-    return target.with_name(stem)
+    return _beside(target, f"{target.name}.{kind}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z")
+
+
+def _beside(target: Path, name: str) -> Path:
+    """A path beside the folder that is served, where links inside it lead where they did."""
+    return (target.resolve() if target.is_symlink() else target).parent / name
 
 
 def _escaped(name: str) -> str:

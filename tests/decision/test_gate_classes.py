@@ -116,7 +116,10 @@ def test_the_candidate_must_beat_the_most_frequent_class(
         found = main(["gate", *arms, "--policy", str(path), "--output", str(tmp_path / "decision.json")])
         assert found == (0 if off else status)
         share = json.loads((new / "evaluation" / "summary.json").read_text())["majority"]["share"]
-        assert f"always saying 'good' {100 * share:.1f}" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert f"accuracy in percent: candidate {100 * accuracy:.1f}, current {100 * accuracy:.1f}\n" in told
+        assert f"always 'good': {100 * share:.1f}" in told
+        assert "under Linf 8/255 is not shown to be above" in told
         rules = {one["rule"]: one["outcome"] for one in json.loads((tmp_path / "decision.json").read_text())["rules"]}
         assert rules.get("beats_majority") == (None if off else outcome)
 
@@ -132,6 +135,19 @@ def test_many_classes_take_few_lines(tmp_path: Path, capsys: pytest.CaptureFixtu
     main(["gate", str(new), str(old), "--policy", str(policy), "--output", str(output)])
     assert len(capsys.readouterr().out.splitlines()) < 20
     assert len([one for one in json.loads(output.read_text())["rules"] if "class" in one["figure"]]) == 30 * 3
+
+
+def test_a_class_name_commands_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["\x1b[2J", "b", "c", "d"]
+    old, new = (
+        write_fake_run(tmp_path / name, class_names=names, train_seed=seed) for seed, name in enumerate(("old", "new"))
+    )
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(yaml.safe_dump({"maximum_loss": EVERY_CLASS}))
+    main(["gate", str(new), str(old), "--policy", str(policy), "--output", str(tmp_path / "decision.json")])
+    told = capsys.readouterr().out
+    assert "class_accuracy/?[2J" in told
+    assert "\x1b" not in told
 
 
 @pytest.mark.slow

@@ -90,6 +90,23 @@ def test_a_model_that_was_served_from_the_folder_of_its_run_can_be_returned_to(
     assert model_files(served) == old
 
 
+def test_a_link_to_another_folder_is_switched_beside_what_it_points_to(promotion: Path, tmp_path: Path) -> None:
+    releases, link = tmp_path / "releases", tmp_path / "srv" / "model"
+    releases.mkdir()
+    link.parent.mkdir()
+    shutil.copytree(tmp_path / "old", releases / "first")
+    (releases / "labels.txt").write_text("good, defective")
+    (releases / "first" / "labels.txt").symlink_to("../labels.txt")
+    link.symlink_to(releases / "first")
+    assert main(["promote", str(promotion), "--to", str(link)]) == 0
+    assert model_files(link) == model_files(tmp_path / "new")
+    assert (link / "labels.txt").read_text() == "good, defective"
+    assert link.resolve().parent == releases
+    shutil.rmtree(tmp_path / "old")
+    assert main(["rollback", str(promotion), "--to", str(link)]) == 0
+    assert model_files(link) == model_files(releases / "first")
+
+
 def test_what_describes_a_model_goes_with_it(promotion: Path, tmp_path: Path) -> None:
     served = tmp_path / "old"
     (served / "README.md").write_text("card of the old model")
