@@ -22,10 +22,10 @@ from adsr_hf.models import load_model, load_processor
 from adsr_hf.processes import process_state
 from adsr_hf.run_folder import RunFolder, find_checkpoint, refuse_used_folder
 from adsr_hf.run_log import RunLog, RunProgress
+from adsr_hf.run_record import RUN_RECORD
 from adsr_hf.run_summary import closing_lines, first_lines, published, workload_of
 from adsr_hf.trainer import ADSRTrainer
 
-RUN_RECORD = "run.json"
 # What a finished run leaves, beside its checkpoints.
 _RESULTS = (RUN_RECORD, "model.safetensors")
 

@@ -21,7 +21,12 @@ def run(words: list[str]) -> int:
     if words[0].startswith("--"):
         raise UsageError("adsr evaluate needs a checkpoint first: a folder, or a Hub name")
     from adsr_hf.cli.evaluation_text import evaluation_text
-    from adsr_hf.evaluation.checkpoint import evaluate_checkpoint, recorded_data, recorded_threat
+    from adsr_hf.evaluation.checkpoint import (
+        evaluate_checkpoint,
+        recorded_data,
+        recorded_threat,
+        weights_to_measure,
+    )
     from adsr_hf.evaluation.places import refuse_missing_model
     from adsr_hf.flags import parse_flags
 
@@ -41,7 +46,7 @@ def run(words: list[str]) -> int:
         if process_state().is_main_process:
             print(line, flush=True)
 
-    for weights in ("student", "teacher") if arguments.weights == "both" else (arguments.weights,):
+    for weights in weights_to_measure(checkpoint, arguments.weights):
         records, folder = evaluate_checkpoint(checkpoint, data, arguments, weights=weights, announce=say)
         say(evaluation_text(records))
         say(f"records: {folder / 'records.parquet'}   summary: {folder / 'summary.json'}")

@@ -1,16 +1,16 @@
 """The sides of a comparison: one or several runs each, and whether they can be compared at all."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from adsr_hf.errors import RecordsError
 from adsr_hf.evaluation.model_files import ModelFilesError, model_files
-from adsr_hf.evaluation.records import EvaluationRecords, RecordsError, read_evaluation
-
-RUN_RECORD = "run.json"
+from adsr_hf.evaluation.reading import read_evaluation
+from adsr_hf.evaluation.records import EvaluationRecords
+from adsr_hf.run_record import find_run_record, published_weights, read_run_record
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,7 @@ class Member:
         """
         if self.run is None:
             return None
-        measured = self.records.summary["model"]["weights"]
-        published = self.run["config"].get("publish", "student")
-        weights = "teacher" if "teacher" in (measured, published) else "student"
+        weights = self.records.summary["model"]["weights"] or published_weights(self.run)
         found: dict[str, float] | None = (self.run.get("robust_overfitting") or {}).get(weights)
         return found
 
@@ -47,10 +45,11 @@ class Member:
     def why_not_shippable(self) -> str | None:
         """Why the weights that were measured cannot be shipped; None where they can."""
         model = self.records.summary["model"]
-        if model["weights"] == "teacher":
+        if not model["published"]:
             return (
-                f"{self.folder} measured the teacher, which no model.safetensors holds; train with publish: teacher "
-                "and evaluate that checkpoint, so that there is a model to ship and to return to"
+                f"{self.folder} measured the teacher that is kept beside the model, which no model.safetensors holds; "
+                "train with publish: teacher and evaluate that checkpoint, so that there is a model to ship and to "
+                "return to"
             )
         if not model.get("files"):
             return (
@@ -131,10 +130,8 @@ def check_same_conditions(first: Member, second: Member) -> None:
 
 def _member(folder: Path) -> Member:
     records = read_evaluation(folder)
-    run = next((one for one in (folder, folder.parent) if (one / RUN_RECORD).is_file()), None)
-    return Member(
-        folder, records, None if run is None else _run_record(run / RUN_RECORD), _checkpoint(folder, records)
-    )
+    run = find_run_record(folder, folder.parent)
+    return Member(folder, records, None if run is None else read_run_record(run), _checkpoint(folder, records))
 
 
 def _checkpoint(folder: Path, records: EvaluationRecords) -> Path | None:
@@ -153,14 +150,6 @@ def _checkpoint(folder: Path, records: EvaluationRecords) -> Path | None:
         except ModelFilesError as error:
             reasons.append(f"the model in {place} cannot be the one that was measured: {error}")
     raise RecordsError(f"{reasons[0]}; evaluate again")
-
-
-def _run_record(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RecordsError(f"{path} is damaged or cut short: {error}; remove it, or train again") from error
-    return content
 
 
 def _noises(member: Member) -> list[str]:

@@ -130,7 +130,9 @@ def _train_and_measure(cell: Cell) -> dict[str, Any]:
         run.data.test,
         Plan(threats, num_steps=EVALUATION_STEPS, batch_size=256),
         pixel_space=run.trainer.pixel_space,
-        subject=Subject(str(cell.folder), data_source=recipe.data.dataset, class_names=run.data.class_names),
+        subject=Subject(
+            str(cell.folder), weights="student", data_source=recipe.data.dataset, class_names=run.data.class_names
+        ),
         validation=run.data.validation,
         folder=cell.folder / "evaluation",
         show_progress=False,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from adsr_hf.field_checks import finite_numbers
 
-WEIGHTS = ("student", "teacher", "both")
+WEIGHTS = ("published", "teacher", "both")
 
 
 @dataclass
@@ -34,10 +34,11 @@ class EvaluateArguments:
         default="test", metadata={"help": "Which images to measure: 'test', or 'validation' while you still choose."}
     )
     weights: str = field(
-        default="student",
+        default="published",
         metadata={
-            "help": "'student' is what model.safetensors holds; 'teacher' the moving average beside it, in a folder "
-            "of its own; 'both' measures one after the other."
+            "help": "'published' is what model.safetensors holds: the student, or the teacher of a run with publish: "
+            "teacher. 'teacher' is the moving average that a run keeps beside it; its records go to a folder of their "
+            "own. 'both' measures one after the other."
         },
     )
     attack_steps: int = field(default=50, metadata={"help": "Steps of pgd and margin; use more than in training."})

@@ -1,6 +1,5 @@
 """Evaluate a saved checkpoint on a data set that is described, not loaded."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,7 @@ from adsr_hf.evaluation.subject import Subject
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.pretrained import PretrainedError, load_classifier, load_image_processor
 from adsr_hf.processes import process_state
-
-RUN_RECORD = "run.json"
+from adsr_hf.run_record import RUN_RECORD, find_run_record, published_weights, read_run_record
 
 
 def recorded_data(checkpoint: str) -> dict[str, Any]:
@@ -53,6 +51,23 @@ def recorded_threat(checkpoint: str) -> list[str]:
     return [f"{record['config']['norm']} {record['config']['epsilon']}"]
 
 
+def weights_to_measure(checkpoint: str, requested: str) -> tuple[str, ...]:
+    """``"published"``, ``"teacher"`` or both, in order; a teacher that is published is measured as what it is.
+
+    Raises:
+        ValueError: for both, where the teacher is published and the student's weights are not kept.
+    """
+    record = _run_record(checkpoint)
+    if record is None or published_weights(record) == "student":
+        return ("published", "teacher") if requested == "both" else (requested,)
+    if requested == "both":
+        raise ValueError(
+            f"weights='both' needs two networks, but {checkpoint} was trained with publish: teacher: "
+            "model.safetensors holds the teacher, and the student is not kept. Use --weights published"
+        )
+    return ("published",)
+
+
 def evaluate_checkpoint(
     checkpoint: str,
     data: DataArguments,
@@ -66,7 +81,7 @@ def evaluate_checkpoint(
 
     Args:
         checkpoint: a folder or a Hub name.
-        weights: ``"student"`` or ``"teacher"``.
+        weights: ``"published"`` or ``"teacher"``, see :func:`weights_to_measure`.
         announce: gets one line that says what will be measured and for about how long, and one for each note.
         show_progress: draw progress bars, in the first process.
 
@@ -89,6 +104,7 @@ def evaluate_checkpoint(
     )
     folder = _output_folder(checkpoint, arguments.output_dir, weights)
     device = process_state().device if torch.accelerator.is_available() else torch.device("cpu")
+    record = _run_record(checkpoint)
     teacher = _teacher_file(checkpoint) if weights == "teacher" else None
     place, revision = _at_hand(checkpoint)
     files = _files_of(checkpoint, place)
@@ -113,8 +129,9 @@ def evaluate_checkpoint(
 
     def say(seconds: float) -> None:
         threats = ", ".join(map(str, plan.threats))
+        whose = "" if teacher is None else " (teacher)"
         announce(
-            f"{checkpoint} ({weights}) on {len(split)} {arguments.split} images ({images.summary}): clean"
+            f"{checkpoint}{whose} on {len(split)} {arguments.split} images ({images.summary}): clean"
             f"{', noise' if plan.stability else ''}, {' then '.join(plan.attacks)} against {threats}, "
             f"{process_state().num_processes} process(es) on {device.type}; {in_words(seconds)} if none falls early"
             f"{', then sanity checks on 100 images' if plan.sanity else ''}; to {folder}"
@@ -131,7 +148,8 @@ def evaluate_checkpoint(
             model_source=checkpoint,
             revision=revision,
             model_files=files,
-            weights=weights,
+            weights="teacher" if teacher is not None else (published_weights(record) if record else None),
+            published=teacher is None,
             data_source=data.dataset,
             split=arguments.split,
             drawn=data.max_eval_images,
@@ -168,9 +186,9 @@ def _files_of(checkpoint: str, place: Path) -> dict[str, str]:
 
 
 def _output_folder(checkpoint: str, requested: str | None, weights: str) -> Path:
-    name = "evaluation" if weights == "student" else "evaluation-teacher"
+    name = "evaluation" if weights == "published" else "evaluation-teacher"
     if requested is not None:
-        return Path(requested) if weights == "student" else Path(f"{requested.rstrip('/')}-teacher")
+        return Path(requested) if weights == "published" else Path(f"{requested.rstrip('/')}-teacher")
     if not Path(checkpoint).is_dir():
         raise ValueError(
             f"output_dir is needed for {checkpoint}, which is no folder that records could be written into"
@@ -183,7 +201,7 @@ def _teacher_file(checkpoint: str) -> Path:
     if not path.is_file():
         raise ValueError(
             f"weights='teacher' needs {TEACHER_FILE} in {checkpoint}, and there is none: only a local folder of a run "
-            "with adsr labels holds it. Use --weights student"
+            "with adsr labels holds it. Use --weights published"
         )
     return path
 
@@ -197,10 +215,8 @@ def _undefended(checkpoint: str | None, device: torch.device) -> LogitsFunction 
 
 
 def _run_record(checkpoint: str) -> dict[str, Any] | None:
-    for folder in (Path(checkpoint), Path(checkpoint).parent):
-        if (folder / RUN_RECORD).is_file():
-            return json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
-    return None
+    path = find_run_record(Path(checkpoint), Path(checkpoint).parent)
+    return None if path is None else read_run_record(path)
 
 
 def _load(checkpoint: str) -> tuple[PreTrainedModel, Any]:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from adsr_hf.evaluation.accuracy import wilson_interval
 from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration, Part, confidence_gap
-from adsr_hf.evaluation.statistics import bootstrap_interval, resampling_weights
+from adsr_hf.evaluation.statistics import RESAMPLES, bootstrap_interval, resampling_weights
 
 FigureEntry = dict[str, Any]
 
@@ -29,12 +29,12 @@ class Intervals:
 
     Args:
         images: at least 1.
-        seed: of the bootstrap.
+        seed, resamples: of the bootstrap.
     """
 
-    def __init__(self, images: int, seed: int) -> None:
+    def __init__(self, images: int, seed: int, *, resamples: int = RESAMPLES) -> None:
         self.images = images
-        self._weights = resampling_weights(images, seed=seed)
+        self._weights = resampling_weights(images, resamples=resamples, seed=seed)
 
     def share(self, hits: np.ndarray) -> FigureEntry:
         """Share of images that count, with Wilson's interval.

@@ -254,6 +254,7 @@ def _described(
             "revision": subject.revision,
             "files": None if subject.model_files is None else dict(subject.model_files),
             "weights": subject.weights,
+            "published": subject.published,
             "fingerprint": model_fingerprint(model),
             "num_classes": len(class_names),
             "class_names": class_names,

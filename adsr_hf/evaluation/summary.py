@@ -12,11 +12,12 @@ from adsr_hf.evaluation.figure_names import CLEAN, attacked_name
 from adsr_hf.evaluation.intervals import FigureEntry, Intervals
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.stability import stability_figures
+from adsr_hf.evaluation.statistics import RESAMPLES
 from adsr_hf.evaluation.temperature import fit_temperature
 from adsr_hf.evaluation.vectors import figure_vector
 
 
-def figures_of(records: EvaluationRecords, seed: int) -> dict[str, FigureEntry]:
+def figures_of(records: EvaluationRecords, seed: int, *, resamples: int = RESAMPLES) -> dict[str, FigureEntry]:
     """Figure name to value, 95% interval and number of images.
 
     Clean: ``accuracy`` and the calibration figures. For each threat T: ``T/robust_accuracy`` (right clean and under
@@ -27,9 +28,9 @@ def figures_of(records: EvaluationRecords, seed: int) -> dict[str, FigureEntry]:
 
     Args:
         records: of whose summary only what describes the evaluation is read.
-        seed: of the bootstrap.
+        seed, resamples: of the bootstrap; no value of a figure depends on them, its interval does.
     """
-    intervals = Intervals(records.images, seed)
+    intervals = Intervals(records.images, seed, resamples=resamples)
     labels = records.labels
     figures = {"accuracy": intervals.share(_vector(records, "accuracy"))}
     figures |= intervals.calibration(records.logits("clean"), labels)
@@ -78,6 +79,11 @@ def temperature_of(
         held_out_labels: (M,), int64.
     """
     temperature = fit_temperature(held_out_logits, held_out_labels)
-    logits = records.logits("clean").astype(np.float64) / temperature
-    entry = Intervals(records.images, seed).calibration(logits, records.labels)["ece"]
+    entry = temperature_entry(records, temperature, Intervals(records.images, seed))
     return {"value": temperature, "fitted_on": "validation", "images": len(held_out_labels)}, entry
+
+
+def temperature_entry(records: EvaluationRecords, temperature: float, intervals: Intervals) -> FigureEntry:
+    """ECE on the measured images after their logits are divided by ``temperature``."""
+    logits = records.logits("clean").astype(np.float64) / temperature
+    return intervals.calibration(logits, records.labels)["ece"]

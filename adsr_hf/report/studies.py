@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.evaluation.records import RecordsError
+from adsr_hf.errors import RecordsError
 from adsr_hf.study.results import KIND, RECORD_FILE, SCHEMA_VERSION
 
 

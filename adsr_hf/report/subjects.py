@@ -9,7 +9,7 @@ from typing import Any
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
 from adsr_hf.decision.compare import Comparison, compare
-from adsr_hf.evaluation.records import RecordsError
+from adsr_hf.errors import RecordsError
 from adsr_hf.report.drawing import STYLES, Style
 from adsr_hf.report.texts import Texts
 
@@ -137,8 +137,8 @@ def evaluation_folder(member: Member) -> Path:
 def _name(member: Member) -> list[str]:
     """Parts of the path that name a run, outermost first."""
     parts = [part for part in member.folder.absolute().parts if part not in _EVALUATION_FOLDERS and part != "/"]
-    weights = member.records.summary["model"]["weights"]
-    return [*parts[:-1], parts[-1] if weights == "student" else f"{parts[-1]} ({weights})"]
+    model = member.records.summary["model"]
+    return [*parts[:-1], parts[-1] if model["published"] else f"{parts[-1]} ({model['weights']})"]
 
 
 def _unique(arms: list[list[list[str]]]) -> list[tuple[str, ...]]:

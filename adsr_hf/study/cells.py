@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 # Memory, not figures: free to change when a study is continued.
 _FREE = ("evaluation.batch_size",)
-_FOLDERS = {"student": "evaluation", "teacher": "evaluation-teacher"}
+_FOLDERS = {"published": "evaluation", "teacher": "evaluation-teacher"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Cell:
         folder: of its run.
         settings: the recipe's fields as they are written in YAML, seed included, without ``output_dir``.
         evaluation: the same for ``adsr evaluate``, its threats spelled out.
-        weights: what is measured: ``"student"``, ``"teacher"`` or both.
+        weights: what is measured: ``"published"``, ``"teacher"`` or both.
         plan: the study's; of a cell that was read from its folder, the one it was begun under, None where no plan was
             kept yet.
     """
@@ -62,7 +62,11 @@ class Cell:
 
     def row_name(self, weights: str) -> str:
         """What a table calls these weights of the arm."""
-        return f"{self.arm} ({weights})" if len(self.weights) > 1 and weights != "student" else self.arm
+        return f"{self.arm} ({weights})" if len(self.weights) > 1 and weights == "teacher" else self.arm
+
+    def network(self, weights: str) -> str:
+        """Whose these weights are: ``"student"`` or ``"teacher"``."""
+        return "teacher" if weights == "teacher" else str(self.settings.get("publish") or "student")
 
     def evaluation_folder(self, weights: str) -> Path:
         """Where ``adsr evaluate`` puts the records of these weights."""

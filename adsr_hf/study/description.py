@@ -156,8 +156,8 @@ def _measured_weights(wanted: str, config: ADSRConfig, where: str) -> tuple[str,
             "the teacher where there is one, or publish: teacher"
         )
     if wanted == "both":
-        return ("student", "teacher") if config.keeps_teacher and config.publish == "student" else ("student",)
-    return (wanted,)
+        return ("published", "teacher") if config.keeps_teacher and config.publish == "student" else ("published",)
+    return ("published",) if config.publish == "teacher" else (wanted,)
 
 
 def _check_same_threats(threats: Mapping[str, list[str]], variant: str, path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
 from adsr_hf.decision.compare import corrected
 from adsr_hf.decision.deltas import Delta, delta_of
+from adsr_hf.errors import RecordsError
 from adsr_hf.evaluation.figure_names import attacked_name, class_figure
-from adsr_hf.evaluation.records import SUMMARY_FILE, RecordsError
+from adsr_hf.evaluation.records import SUMMARY_FILE
 from adsr_hf.study.cells import LOG_FILE, Cell, is_finished, outcome_of
 from adsr_hf.study.description import Study
 
@@ -44,7 +45,7 @@ class _Row:
     """One line of a table.
 
     Attributes:
-        weights: that were measured.
+        weights: ``"student"`` or ``"teacher"``, whose were measured.
         arm: its finished cells; None where there is none.
     """
 
@@ -154,7 +155,7 @@ def _rows(study: Study, variant: str, arm: str) -> list[_Row]:
         name = cells[0].row_name(weights)
         folders = [str(cell.evaluation_folder(weights)) for cell in finished]
         found = replace(read_arm(folders), name=name) if folders else None
-        rows.append(_Row(name, weights, cells, finished, found))
+        rows.append(_Row(name, cells[0].network(weights), cells, finished, found))
     return rows
 
 

@@ -12,7 +12,8 @@ from adsr_hf.attacks import PixelSpace, ThreatModel
 from adsr_hf.checkpoints import MANIFEST_FILE, checkpoint_folders
 from adsr_hf.data import DataArguments, ImageClassificationDataset, load_image_data
 from adsr_hf.evaluation.plan import Plan
-from adsr_hf.evaluation.records import SUMMARY_FILE, EvaluationRecords, read_evaluation
+from adsr_hf.evaluation.reading import read_evaluation
+from adsr_hf.evaluation.records import SUMMARY_FILE, EvaluationRecords
 from adsr_hf.evaluation.subject import Subject
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.files import write_json

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from adsr_hf.cli.evaluation_text import evaluation_text
-from adsr_hf.evaluation.records import EvaluationRecords, read_evaluation
+from adsr_hf.evaluation.reading import read_evaluation
+from adsr_hf.evaluation.records import EvaluationRecords
 from tests.evaluation.fake_records import write_fake_evaluation
 
 THREAT = "Linf 8/255"

@@ -153,7 +153,14 @@ def test_weights_that_cannot_be_shipped_are_not_promoted(
     """A good teacher beside a model.safetensors that holds another network."""
     old = write_fake_run(tmp_path / "old", robust={"Linf 8/255": 0.4}, images=900, train_seed=9)
     new = [
-        write_fake_run(tmp_path / f"new{seed}", robust={"Linf 8/255": 0.6}, images=900, train_seed=seed, weights=one)
+        write_fake_run(
+            tmp_path / f"new{seed}",
+            robust={"Linf 8/255": 0.6},
+            images=900,
+            train_seed=seed,
+            weights=one,
+            published=one == "student",
+        )
         for seed, one in enumerate(measured)
     ]
     assert gate(tmp_path, [",".join(map(str, new)), str(old)], POLICY) == 1

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow
-import pyarrow.parquet
 
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.evaluation.classes import confusion_of, majority_of
 from adsr_hf.evaluation.intervals import Intervals
 from adsr_hf.evaluation.model_files import model_files
 from adsr_hf.evaluation.records import EvaluationRecords
-from adsr_hf.evaluation.summary import figures_of, reliability_of
+from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_entry
 
 THREATS = {"Linf 4/255": 0.6, "Linf 8/255": 0.4}
 ATTACKS = ("pgd", "square")
@@ -53,6 +52,7 @@ def write_fake_evaluation(
     sanity: Mapping[str, str] | None = None,
     milliseconds_per_image: float = 2.0,
     weights: str = "student",
+    published: bool = True,
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``records.parquet`` and ``summary.json`` into ``folder`` and return it.
@@ -66,6 +66,7 @@ def write_fake_evaluation(
         class_shares: how frequent the classes are; None = equally.
         class_hardness: added to how hard each class is for this model: one class gains what others lose, and the
             accuracies of all images stay.
+        published: whether the weights are those of model.safetensors.
         changes: keys of the summary, dotted ("data.fingerprint"), and what to put there instead.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,6 @@ def write_fake_evaluation(
                 name = f"noise.{kind}.{severity}"
                 columns |= _named(name, noisy, ("prediction", "confidence", "total_variation"))
     table = _table(columns)
-    pyarrow.parquet.write_table(table, folder / "records.parquet")
     fingerprint = hashlib.sha256(f"data {data_seed} {images} {num_classes}".encode()).hexdigest()
     summary: dict[str, Any] = {
         "schema_version": 3,
@@ -104,6 +104,7 @@ def write_fake_evaluation(
         "model": {
             "source": str(folder.parent),
             "weights": weights,
+            "published": published,
             "fingerprint": hashlib.sha256(f"model {seed} {accuracy} {robust} {sharpness}".encode()).hexdigest(),
             "num_classes": num_classes,
             "class_names": names,
@@ -148,15 +149,14 @@ def write_fake_evaluation(
     summary["majority"] = majority_of(records)
     if temperature is not None:
         summary["temperature"] = {"value": temperature, "fitted_on": "validation", "images": images}
-        entry = Intervals(images, 0).calibration(columns["clean.logits"] / temperature, labels)["ece"]
-        summary["figures"]["ece_after_temperature"] = entry
+        summary["figures"]["ece_after_temperature"] = temperature_entry(records, temperature, Intervals(images, 0))
     for dotted, value in (changes or {}).items():
         *path, last = dotted.split(".")
         place = summary
         for key in path:
             place = place[key]
         place[last] = value
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    records.write(folder)
     return folder
 
 

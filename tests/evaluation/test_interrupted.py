@@ -16,8 +16,10 @@ from adsr_hf.evaluation.driver import Driver
 from adsr_hf.evaluation.fingerprints import DataFacts, model_fingerprint
 from adsr_hf.evaluation.journal import Journal
 from adsr_hf.evaluation.plan import Plan
-from adsr_hf.evaluation.records import EvaluationRecords, read_evaluation
+from adsr_hf.evaluation.reading import read_evaluation
+from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
+from adsr_hf.files import whole_file
 from adsr_hf.folder_lock import FolderInUseError
 from tests.evaluation.subjects import trained_model
 from tests.test_folder_lock import start_owner
@@ -108,10 +110,11 @@ def test_a_folder_in_use_is_refused_and_left_alone(model: torch.nn.Module, tmp_p
 def test_a_full_disk_says_where_the_work_is(
     model: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
+    def full(path: Path, content: bytes) -> None:
+        with whole_file(path):
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pyarrow.parquet.write_table", full)
+    monkeypatch.setattr("adsr_hf.evaluation.records.write_bytes", full)
     message = (
         rf"records.parquet cannot be written: No space left on device; make room.* kept in {tmp_path}, and the same"
     )

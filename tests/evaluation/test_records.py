@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-import pyarrow.parquet
 import pytest
 
-from adsr_hf.evaluation.records import EvaluationRecords, RecordsError, read_evaluation
+from adsr_hf.errors import RecordsError
+from adsr_hf.evaluation.reading import read_evaluation
+from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.vectors import figure_vector
 from tests.evaluation.fake_records import write_fake_evaluation
 
@@ -48,7 +49,7 @@ def test_missing_files(tmp_path: Path) -> None:
 def test_a_table_that_is_cut_short(folder: Path) -> None:
     path = folder / "records.parquet"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(RecordsError, match="damaged or cut short"):
+    with pytest.raises(RecordsError, match=r"records\.parquet is damaged, or not of the same evaluation"):
         read_evaluation(folder)
 
 
@@ -65,8 +66,8 @@ def test_a_summary_that_is_cut_short(folder: Path) -> None:
         ({"schema_version": 4}, "upgrade adsr_hf"),
         ({"schema_version": 2}, "old schema 2"),
         ({"kind": "comparison"}, "not the summary of an evaluation"),
-        ({"threats": ["Linf 9/255"]}, r"lack the columns \['Linf 9/255.worst.prediction'\]"),
-        ({"data.images": 7}, "hold 200 images and their summary 7"),
+        ({"threats": ["Linf 9/255"]}, "the column Linf 9/255.worst.prediction is missing"),
+        ({"data.images": 7}, "there are 200 rows, and the summary tells of 7 images"),
     ],
 )
 def test_what_does_not_belong_together(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -81,7 +82,7 @@ def test_a_full_disk_leaves_what_was_there(folder: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pyarrow.parquet, "write_table", full)
+    monkeypatch.setattr("adsr_hf.files.os.fsync", full)
     with pytest.raises(OSError, match=r"records.parquet cannot be written: No space left on device; make room"):
         EvaluationRecords(records.summary, records.table.slice(0, 3)).write(folder)
     monkeypatch.undo()

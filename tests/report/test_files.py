@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from adsr_hf.decision.arms import read_arm
-from adsr_hf.evaluation.records import RecordsError
+from adsr_hf.errors import RecordsError
 from adsr_hf.recipes import load_recipe
 from adsr_hf.report.page import write_report
 from adsr_hf.report.sections.gallery import enlarged_difference

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adsr_hf.cli.main import main
-from adsr_hf.evaluation.records import RecordsError
+from adsr_hf.errors import RecordsError
 from adsr_hf.report.page import study_page
 from adsr_hf.report.studies import read_study_record
 from adsr_hf.report.texts import Texts

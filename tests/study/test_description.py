@@ -63,10 +63,11 @@ def test_the_trained_threat_is_measured_where_none_is_named(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("weights", "arm", "expected"),
     [
-        ("student", {"method": "adsr"}, ("student",)),
-        ("both", {"method": "adsr"}, ("student", "teacher")),
-        ("both", {}, ("student",)),
-        ("both", {"publish": "teacher"}, ("student",)),
+        ("published", {"method": "adsr"}, ("published",)),
+        ("both", {"method": "adsr"}, ("published", "teacher")),
+        ("both", {}, ("published",)),
+        ("both", {"publish": "teacher"}, ("published",)),
+        ("teacher", {"publish": "teacher"}, ("published",)),
         ("teacher", {"method": "adsr"}, ("teacher",)),
     ],
 )
@@ -80,7 +81,7 @@ def test_only_weights_that_exist_are_measured(
 
 def test_an_arm_may_be_called_like_a_row_that_is_not_there(tmp_path: Path) -> None:
     arms = {"ADSR": {"method": "adsr"}, "ADSR (teacher)": {"method": "adsr", "publish": "teacher"}}
-    study = read_study(write_study(tmp_path, arms=arms, baseline=None, evaluation={"weights": "student"}))
+    study = read_study(write_study(tmp_path, arms=arms, baseline=None, evaluation={"weights": "published"}))
     assert [cell.arm for cell in study.cells[:2]] == list(arms)
 
 

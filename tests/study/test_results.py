@@ -246,8 +246,12 @@ def test_the_gap_is_that_of_the_weights_that_were_measured(tmp_path: Path) -> No
     study = fake_study(tmp_path, RESULTS, **CHANGES | {"seeds": [0]})
     drops = {"student": {"best": 0.5, "last": 0.4, "gap": 0.1}, "teacher": {"best": 0.6, "last": 0.59, "gap": 0.01}}
     for cell, publish in zip(study.cells, ("student", "teacher", "teacher"), strict=True):
-        change_run(cell.folder, config={"publish": publish}, robust_overfitting=drops)
-    change_run(study.cells[2].folder, robust_overfitting={"student": drops["student"]})
+        steps = {"best_step": 1, "last_step": 2}
+        change_run(cell.folder, robust_overfitting={name: drop | steps for name, drop in drops.items()})
+        summary = json.loads((cell.folder / "evaluation" / "summary.json").read_text())
+        change_summary(cell.folder, model=summary["model"] | {"weights": publish})
+        finish(cell, error=None, seconds=1.0)
+    change_run(study.cells[2].folder, robust_overfitting={"student": drops["student"] | steps})
     rows = study_record(study)["variants"][0]["rows"]
     assert [row["figures"].get("best_to_last_gap", {}).get("mean") for row in rows] == [0.1, 0.01, None]
 

@@ -42,9 +42,10 @@ def test_a_cell_is_an_ordinary_run_with_its_records(cells: list[Cell]) -> None:
     assert is_finished(cell)
     record = json.loads((cell.folder / "run.json").read_text())
     assert (record["config"]["seed"], record["config"]["output_dir"]) == (3, str(cell.folder))
-    for weights in ("student", "teacher"):
+    for weights, network in (("published", "student"), ("teacher", "teacher")):
         summary = json.loads((cell.evaluation_folder(weights) / "summary.json").read_text())
-        assert summary["model"]["weights"] == weights
+        assert summary["model"]["weights"] == network == cell.network(weights)
+        assert summary["model"]["published"] == (weights == "published")
         assert summary["data"]["images"] == 12
         assert summary["threats"] == ["Linf 0.1"]
         assert summary["attacks"][0]["num_steps"] == 2
@@ -71,7 +72,7 @@ def test_a_failure_is_kept_and_can_be_tried_again(cells: list[Cell]) -> None:
 
 
 def test_a_cell_whose_records_changed_is_not_finished(cells: list[Cell]) -> None:
-    summary = cells[0].evaluation_folder("student") / "summary.json"
+    summary = cells[0].evaluation_folder("published") / "summary.json"
     content = summary.read_bytes()
     for other in (content + b" ", None):
         summary.unlink() if other is None else summary.write_bytes(other)

@@ -49,8 +49,7 @@ def _record(arm: ShownArm) -> dict[str, Any] | None:
     """What the first run recorded about the calibration of the weights that were measured."""
     record: dict[str, Any] | None = (arm.members[0].run or {}).get("calibration")
     # A teacher that was measured beside a published student is as it was trained.
-    beside = arm.summary["model"]["weights"] == "teacher" and (record or {}).get("weights") == "student"
-    return None if beside else record
+    return record if arm.summary["model"]["published"] else None
 
 
 def _published(arm: ShownArm, subject: Subject) -> Html:

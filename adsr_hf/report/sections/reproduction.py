@@ -97,7 +97,7 @@ def evaluate_command(member: Member) -> str:
         "attack_restarts": pgd.get("restarts"),
         "square_queries": square.get("queries"),
         "split": summary["data"]["split"],
-        "weights": summary["model"]["weights"],
+        "weights": "published" if summary["model"]["published"] else "teacher",
         "stability": "true" if "noise/accuracy" in summary["figures"] else None,
         "sanity": "true" if summary["sanity"] else None,
         "seed": summary["seed"],

@@ -41,7 +41,7 @@ def _facts(arm: ShownArm, texts: Texts) -> dict[str, str]:
     model, data = summary["model"], summary["data"]
     facts = {} if run is None else _training_facts(arm, run, texts)
     return facts | {
-        "weights": texts(f"weights.{model['weights']}"),
+        "weights": texts(f"weights.{model['weights']}") if model["weights"] else texts("missing.record"),
         "parameters": f"{model['parameters']:,}",
         "measured_on": texts("trained.images_of", images=f"{data['images']:,}", split=texts(f"split.{data['split']}")),
         "image_shape": " × ".join(map(str, data["image_shape"])),
