@@ -156,7 +156,9 @@ DOORS: dict[str, Callable[[str], Any]] = {
     "pseudo-labels": lambda name: PseudoLabeler(name, ["a", "b"]),
     "fixed teacher": lambda name: load_fixed_teacher(name, tiny_vit(), PixelSpace.from_processor(tiny_processor())),
     "undefended of a study": lambda name: _check_undefended(StudyEvaluation(undefended=name, sanity=True)),
-    "checkpoint": lambda name: evaluate_checkpoint(name, *described(), weights="student", announce=lambda line: None),
+    "checkpoint": lambda name: evaluate_checkpoint(
+        name, *described(), weights="published", announce=lambda line: None
+    ),
     "undefended": lambda name: _undefended(name),
 }
 
