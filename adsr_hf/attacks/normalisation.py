@@ -122,8 +122,8 @@ class NormalisationCheck:
 
 def _share_on_grid(pixels: Tensor) -> float:
     """Share of the pixels strictly inside (0, 1) that are multiples of 1/255; 1 where there are none."""
-    levels = pixels.double() * 255
+    levels = pixels * 255
     inside = levels[(levels > _OFF_GRID) & (levels < 255 - _OFF_GRID)]
     if not len(inside):
         return 1.0
-    return ((inside - inside.round()).abs() < _OFF_GRID).double().mean().item()
+    return ((inside - inside.round()).abs() < _OFF_GRID).float().mean().item()
