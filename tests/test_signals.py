@@ -153,7 +153,7 @@ def test_adsr_evaluate_keeps_what_is_finished(tmp_path: Path, recipe: str, signu
     assert trained.wait(120) == 0, trained.communicate()[0]
     words = ["-c", _LISTENING, "evaluate", str(run), "--attack_steps", "20000", "--batch_size", "16"]
     process = _run(words)
-    _wait_for(lambda: bool(list(run.glob("evaluation/.journal/*/*.npz"))), process)
+    _wait_for(lambda: bool(list(run.glob("evaluation/.journal/*/*.npz"))), process, seconds=180)
     process.send_signal(signum)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + signum

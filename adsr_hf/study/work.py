@@ -42,10 +42,11 @@ def run_cell(folder: Path, *, threads: int | None) -> bool:
     started = time.perf_counter()
     error = None
     try:
-        recipe = recipe_from_settings({"disable_tqdm": True} | dict(cell.settings) | {"output_dir": str(folder)})
+        # Before the folder is touched: a recipe that is refused leaves it as it is.
+        _recipe(cell)
         with own_folder(folder, "adsr study", process_state()):
             if not read_state(folder)["trained"]:
-                _train(cell, recipe)
+                _train(cell)
             _measure(cell)
     except Exception as failure:
         traceback.print_exc()
@@ -56,18 +57,31 @@ def run_cell(folder: Path, *, threads: int | None) -> bool:
     return error is None
 
 
-def _train(cell: Cell, recipe: Recipe) -> None:
-    first = recipe.config.process_index == 0
+def _train(cell: Cell) -> None:
     if _has_checkpoint(cell):
-        recipe.config.resume_from_checkpoint = "true"
-    elif first:
+        try:
+            _train_once(cell, resume_from_checkpoint="true")
+            return
+        except CheckpointError as error:
+            print(f"its checkpoints cannot be continued, so training starts anew: {error}", flush=True)
+    if process_state().is_main_process:
         _clear(cell.folder)
+    _train_once(cell)
+
+
+def _train_once(cell: Cell, **settings: str) -> None:
+    recipe = _recipe(cell, **settings)
     process_state().wait_for_everyone()
     train_recipe(recipe.config, recipe.data, recipe.model, report=partial(tell_training, cell.folder))
     # Trainer and its callbacks refer to each other; the next cell needs the memory.
     gc.collect()
-    if first:
+    if process_state().is_main_process:
         mark_trained(cell.folder)
+
+
+def _recipe(cell: Cell, **settings: str) -> Recipe:
+    own = {"output_dir": str(cell.folder)} | settings
+    return recipe_from_settings({"disable_tqdm": True} | dict(cell.settings) | own)
 
 
 def _has_checkpoint(cell: Cell) -> bool:

@@ -168,8 +168,9 @@ def test_a_run_of_two_processes_continues_bit_by_bit(runs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_on_two_processes(tmp_path: Path) -> None:
-    """A terminal sends the signal to the launcher and to both workers."""
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_two_processes_are_told_to_stop(tmp_path: Path, signum: int) -> None:
+    """A terminal or a scheduler sends the signal to the launcher, which passes it on to both workers."""
     config = CONFIG | TWO | {"max_steps": 300, "eval_strategy": "no", "save_strategy": "no", "logging_steps": 20}
     run, result = tmp_path / "run", tmp_path / "result"
     task = {"output_dir": str(run), "result": str(result), "config": config}
@@ -179,7 +180,7 @@ def test_ctrl_c_on_two_processes(tmp_path: Path) -> None:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signum)
     output = _finish(process, seconds=90)
     assert process.returncode != 0
     (checkpoint,) = checkpoint_folders(run)

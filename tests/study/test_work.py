@@ -185,6 +185,30 @@ def test_training_goes_on_from_a_checkpoint_or_starts_anew(
     assert [entry["step"] for entry in history if "loss" in entry] == [1, 2]
 
 
+def test_a_cell_whose_best_checkpoint_is_damaged_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A whole checkpoint is there, but nobody can tell a cell to do without the best one."""
+    settings = {
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "eval_steps": 1,
+        "load_best_model_at_end": True,
+        # The first, since training lowers the loss.
+        "metric_for_best_model": "loss",
+        "greater_is_better": True,
+    }
+    cell = read_study(write_study(tmp_path, settings=settings, arms={"AT": {}}, seeds=[0])).cells[0]
+    _interrupted(cell, monkeypatch, "mark_trained")
+    whole = (cell.folder / "model.safetensors").read_bytes()
+    state = json.loads((cell.folder / "checkpoint-2" / "trainer_state.json").read_text())
+    assert state["best_global_step"] == 1
+    (cell.folder / "checkpoint-1" / "model.safetensors").write_bytes(b"cut")
+    _interrupted(cell, monkeypatch, "evaluate_checkpoint")
+    assert "checkpoint-1 is damaged" in capsys.readouterr().out
+    assert (cell.folder / "model.safetensors").read_bytes() == whole
+
+
 def test_a_failure_names_no_records(tmp_path: Path) -> None:
     cell = read_study(write_study(tmp_path)).cells[0]
     begin(cell)
