@@ -149,7 +149,7 @@ class TestFigures:
                 epsilon=epsilon,
                 eval_attack_steps=20,
             ).evaluate()
-            for method, epsilon in (("clean", 0), ("pgd_at", 1.0))
+            for method, epsilon in (("clean", 0), ("pgd_at", 0.45))
         )
         for name in NAMES:
             assert none[f"eval_robust_{name}"] == pytest.approx(none[f"eval_{name}"], rel=1e-6)

@@ -59,7 +59,8 @@ def test_equal_width_equals_torchmetrics_below_certainty(dtype: torch.dtype, dat
     # It puts a confidence of exactly 1 into a bin of its own.
     probabilities = (0.999 * logits.softmax(1) + 0.001 / logits.shape[1]).to(dtype)
     expected = multiclass_calibration_error(probabilities, labels, logits.shape[1], n_bins=bins, norm="l1").item()
-    assert expected_calibration_error(probabilities, labels, bins=bins) == pytest.approx(expected, abs=1e-6)
+    # It adds up in float32.
+    assert expected_calibration_error(probabilities, labels, bins=bins) == pytest.approx(expected, abs=1e-5)
 
 
 @settings(deadline=None)
