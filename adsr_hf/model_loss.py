@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,28 +17,61 @@ from adsr_hf.fine_tuning.lora import base_network
 _ROUNDINGS = 100
 
 
-def extra_loss(model: nn.Module, pixel_values: Tensor, others: dict[str, Any], num_classes: int) -> float | None:
-    """What the model's own loss adds to the mean cross-entropy of its logits; None where it computes no loss.
+@dataclass(frozen=True)
+class ModelLoss:
+    """A model's own loss, as its first batch shows it.
 
-    Measured on one batch under made-up labels, in eval mode; 0 where the two agree but for rounding, or are not
-    finite.
+    Attributes:
+        added: beside the mean cross-entropy of its logits; 0 where that is all but for rounding, or not finite.
+        counts: whether it is a sum divided by ``num_items_in_batch`` where that is given.
+    """
+
+    added: float
+    counts: bool
+
+
+def model_loss(
+    model: nn.Module,
+    pixel_values: Tensor,
+    others: dict[str, Any],
+    num_classes: int,
+    *,
+    takes_count: bool,
+) -> ModelLoss | None:
+    """Look at the model's own loss on one batch under made-up labels, in eval mode; None where it computes none.
 
     Args:
         model: the bare model, which is left as it was.
         pixel_values: (B, C, H, W) normalised inputs.
         others: what else the model takes.
         num_classes: K.
+        takes_count: whether it can be given ``num_items_in_batch``. Many of transformers' classifiers take it with
+            their other arguments and leave it unused, which Trainer does not know.
     """
     if "labels" not in inspect.signature(type(base_network(model)).forward).parameters:
         return None
-    labels = torch.arange(len(pixel_values), device=pixel_values.device) % num_classes
-    with under_attack(model), torch.no_grad():
-        output = model(pixel_values=pixel_values, labels=labels, **others)
-    own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    if own is None:
+    images = len(pixel_values)
+    labels = torch.arange(images, device=pixel_values.device) % num_classes
+
+    def computed(**count: int) -> tuple[float, float, float] | None:
+        """Loss, cross-entropy, and by how much two equal losses may differ."""
+        with under_attack(model), torch.no_grad():
+            output = model(pixel_values=pixel_values, labels=labels, **others, **count)
+        own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+        if own is None:
+            return None
+        expected = functional.cross_entropy(logits_of(output, num_classes).float(), labels).item()
+        epsilon = max(torch.finfo(own.dtype).eps, torch.finfo(torch.float32).eps)
+        return own.float().mean().item(), expected, _ROUNDINGS * epsilon * max(1.0, abs(expected))
+
+    found = computed(num_items_in_batch=2 * images) if takes_count else computed()
+    if found is None:
         return None
-    logits = logits_of(output, num_classes)
-    expected = functional.cross_entropy(logits.float(), labels).item()
-    difference = own.float().mean().item() - expected
-    rounding = _ROUNDINGS * max(torch.finfo(own.dtype).eps, torch.finfo(torch.float32).eps) * max(1.0, abs(expected))
-    return difference if abs(difference) > rounding else 0.0
+    loss, expected, tolerance = found
+    if takes_count and abs(loss - expected / 2) <= tolerance:
+        return ModelLoss(added=0.0, counts=True)
+    if abs(loss - expected) <= tolerance:
+        return ModelLoss(added=0.0, counts=False)
+    counted, (plain, expected, tolerance) = loss, (computed() or found) if takes_count else found
+    difference = plain - expected
+    return ModelLoss(added=difference if abs(difference) > tolerance else 0.0, counts=abs(plain - counted) > tolerance)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.classifier import logits_of
-from adsr_hf.model_loss import extra_loss
+from adsr_hf.model_loss import ModelLoss, model_loss
 from adsr_hf.objectives import soft_cross_entropy
 from adsr_hf.targets import one_hot_labels
 from adsr_hf.trainer_evaluation import EvaluatingTrainer
@@ -23,8 +23,8 @@ class LossTrainer(EvaluatingTrainer):
         # Trainer sets it at each optimizer step, but a single training_step may come before the first.
         self.current_gradient_accumulation_steps = 1
         self._images_in_step: Tensor | int | None = None
-        self._extra_loss: float | None = None
-        self._loss_was_compared = False
+        self._model_loss: ModelLoss | None = None
+        self._looked_at_loss = False
         if self.args.label_names is None and not self.label_names:
             # Trainer reads them off the model's forward, and this one leaves the loss to others.
             self.label_names = ["labels"]
@@ -32,7 +32,7 @@ class LossTrainer(EvaluatingTrainer):
     def set_up_method(self) -> None:
         """See ResumableTrainer; the model may have become another."""
         super().set_up_method()
-        self._loss_was_compared = False
+        self._looked_at_loss = False
 
     def trainers_loss(
         self, model: nn.Module, inputs: dict[str, Any], images_in_step: Tensor | int | None
@@ -42,8 +42,17 @@ class LossTrainer(EvaluatingTrainer):
         if isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point():
             # Models take narrower integers for labels of another problem.
             inputs = {**inputs, "labels": labels.long()}
-        if self.label_smoother is not None or self._added_loss(inputs) is not None:
+        if self.label_smoother is not None:
             return super().compute_loss(model, inputs, True, images_in_step)
+        own = self._own_loss(inputs)
+        if own is not None and (own.counts or images_in_step is None):
+            return super().compute_loss(model, inputs, True, images_in_step)
+        if own is not None:
+            # Trainer relies on a division that this model leaves out: accumulated steps and further processes would
+            # multiply the loss.
+            images = len(inputs["labels"])
+            loss, outputs = super().compute_loss(model, inputs, True, None)
+            return loss * self.share_of_step(images, images_in_step), outputs
         pixel_values, labels, others = self._unpack(inputs)
         outputs = model(pixel_values=pixel_values, **others)
         targets = one_hot_labels(labels, self.num_classes)
@@ -56,22 +65,28 @@ class LossTrainer(EvaluatingTrainer):
         Raises:
             ValueError: with what the model's loss adds.
         """
-        added = self._added_loss(inputs)
-        if added:
+        own = self._own_loss(inputs)
+        if own is not None and own.added:
             raise ValueError(
-                f"model={type(self.model).__name__} has a loss of its own, {added:+.4g} beside the cross-entropy of "
-                f"its logits on the first batch, which method={self.args.method!r} would drop; let forward() return "
-                "the cross-entropy alone and add the rest in an overridden compute_loss, or use method='clean'"
+                f"model={type(self.model).__name__} has a loss of its own, {own.added:+.4g} beside the cross-entropy "
+                f"of its logits on the first batch, which method={self.args.method!r} would drop; let forward() "
+                "return the cross-entropy alone and add the rest in an overridden compute_loss, or use method='clean'"
             )
 
-    def _added_loss(self, inputs: dict[str, Any]) -> float | None:
-        """What the model's own loss adds to the cross-entropy, found with the first batch; None = it computes none."""
-        if not self._loss_was_compared:
+    def _own_loss(self, inputs: dict[str, Any]) -> ModelLoss | None:
+        """What the model's own loss is, found with the first batch."""
+        if not self._looked_at_loss:
             others = {name: value for name, value in inputs.items() if name not in ("pixel_values", "labels")}
             with self.accelerator.autocast():
-                self._extra_loss = extra_loss(self.model, inputs["pixel_values"], others, self.num_classes)
-            self._loss_was_compared = True
-        return self._extra_loss
+                self._model_loss = model_loss(
+                    self.model,
+                    inputs["pixel_values"],
+                    others,
+                    self.num_classes,
+                    takes_count=self.model_accepts_loss_kwargs,
+                )
+            self._looked_at_loss = True
+        return self._model_loss
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

@@ -317,6 +317,30 @@ class TestTraining:
         for one, other in zip(theirs.state.log_history[:-1], ours.state.log_history[:-1], strict=True):
             assert_shared(one, other)
 
+    @pytest.mark.parametrize(
+        ("family", "model"),
+        [("vit", {}), ("beit", {"drop_path_rate": 0.0}), ("swin", {"drop_path_rate": 0.0}), ("convnext", {})],
+    )
+    def test_micro_batches_equal_one_big_batch(self, tmp_path: Path, family: str, model: dict[str, Any]) -> None:
+        """BEiT and others take num_items_in_batch and do not divide by it, so that Trainer's own loss would double."""
+        logs, weights = [], []
+        for size, count in ((16, 1), (8, 2)):
+            trainer = pair(
+                tmp_path / str(size),
+                model=lambda: tiny_model(family, **model),
+                given={"train_dataset": TinyImages(32)},
+                per_device_train_batch_size=size,
+                gradient_accumulation_steps=count,
+                optim="sgd",
+                learning_rate=0.1,
+            )[1]
+            trainer.train()
+            logs.append([line["loss"] for line in trainer.state.log_history if "loss" in line])
+            weights.append(dict(trainer.model.named_parameters()))
+        assert logs[1] == pytest.approx(logs[0], rel=1e-5)
+        for name, expected in weights[0].items():
+            torch.testing.assert_close(weights[1][name], expected, rtol=0, atol=1e-6)
+
     def test_an_optimizer_of_the_users_own(self, tmp_path: Path) -> None:
         def optimizers(model: nn.Module) -> Any:
             groups = [
