@@ -49,6 +49,20 @@ def test_a_gain_that_one_class_pays_for_is_not_promoted(tmp_path: Path) -> None:
     assert found["class_accuracy/good"].outcome == "pass"
 
 
+def test_more_missed_defects_are_a_loss(tmp_path: Path) -> None:
+    """An error rate is better when it is lower; what is missed is named, and must be shown not to rise."""
+    old = inspected(tmp_path / "old", seed=1, robust=0.4, positive_class="defective")
+    new = inspected(tmp_path / "new", seed=2, robust=0.6, positive_class="defective", class_hardness=[-0.7, 1.5])
+    missed, alarm = "missed_rate", "false_alarm_rate"
+    decision, found = outcomes(new, old, Policy(maximum_loss={missed: 0.02, alarm: 0.02}))
+    assert (decision, found[missed].outcome, found[alarm].outcome) == ("keep", "fail", "pass")
+    loss = found[missed].measured
+    assert loss is not None
+    assert loss < -0.02
+    decision, found = outcomes(old, new, Policy(maximum_loss={missed: 0.02, f"Linf 8/255/robust_{missed}": 0.5}))
+    assert (decision, found[missed].outcome) == ("promote", "pass")
+
+
 def test_a_gain_of_both_classes_is_promoted(tmp_path: Path) -> None:
     old = inspected(tmp_path / "old", seed=1, robust=0.4)
     new = inspected(tmp_path / "new", seed=2, robust=0.6)
