@@ -161,7 +161,15 @@ def _rows(study: Study, variant: str, arm: str) -> list[_Row]:
 
 def _figures(row: _Row, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Each figure that all finished cells of the row have."""
-    return {name: _described(values) for name in names if (values := _values(row, name))}
+    return {name: _described(values) | _level(row, name) for name in names if (values := _values(row, name))}
+
+
+def _level(row: _Row, name: str) -> dict[str, float]:
+    """Of a calibration error also what calibrated models would show, averaged over seeds."""
+    assert row.arm is not None
+    entries = [_entry(member, name) or {} for member in row.arm.members]
+    levels = [float(entry["calibrated_level"]) for entry in entries if "calibrated_level" in entry]
+    return {"calibrated_level": fmean(levels)} if levels else {}
 
 
 def _worst_classes(row: _Row, threats: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, Any]]:

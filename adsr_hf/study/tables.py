@@ -82,9 +82,11 @@ def _cell(row: Record, name: str) -> str:
     if figure is None:
         return _MISSING
     spread = "" if figure["spread"] is None else f" ± {number(name, figure['spread'])}"
-    of_class = f" ({figure['class']})" if "class" in figure else ""
+    beside = f" ({figure['class']})" if "class" in figure else ""
+    if "calibrated_level" in figure:
+        beside = f" ({number(name, figure['calibrated_level'])})"
     tested = row["against_baseline"].get(figure.get("figure", name))
-    return f"{number(name, figure['mean'])}{spread}{of_class}{_mark(tested)}"
+    return f"{number(name, figure['mean'])}{spread}{beside}{_mark(tested)}"
 
 
 def _mark(tested: Record | None) -> str:
@@ -130,8 +132,8 @@ def marks_words(variant: Record, baseline: str) -> str:
             "of others."
         )
     words.append(
-        "An ECE is this sample's, which chance alone makes larger than 0; its change is that of the root mean squared "
-        "gap between confidence and accuracy, without that bias."
+        "An ECE is this sample's, in brackets what chance alone makes of a calibrated model's; its change is that of "
+        "the root mean squared gap between confidence and accuracy, without that bias."
     )
     return " ".join(words)
 
