@@ -13,6 +13,7 @@ from adsr_hf.files import write_bytes
 from adsr_hf.report.drawing import NAMES
 from adsr_hf.report.markup import Html, element, joined
 from adsr_hf.report.sections.calibration import calibration
+from adsr_hf.report.sections.classes import classes
 from adsr_hf.report.sections.comparison import comparison
 from adsr_hf.report.sections.costs import costs
 from adsr_hf.report.sections.gallery import gallery
@@ -33,6 +34,7 @@ _SECTIONS = (
     overview,
     trained,
     comparison,
+    classes,
     attack_curves,
     noise_curves,
     calibration,

@@ -1,14 +1,15 @@
 """What a page shows: arms of one or several runs, each with a name and a style, and what they measured."""
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
-from adsr_hf.decision.compare import Comparison, compare
+from adsr_hf.decision.compare import Comparison, compare, corrected
 from adsr_hf.errors import RecordsError
 from adsr_hf.report.drawing import STYLES, Style
 from adsr_hf.report.texts import Texts
@@ -67,14 +68,19 @@ class Subject:
 
     Attributes:
         arms: the first is the candidate.
-        comparison: of the first with the second, where there are two arms that can be compared.
-        refusal: why two arms cannot be compared.
+        comparisons: of the first arm with each other one by its name; p-values are corrected over all of them.
+        refusals: why an arm cannot be compared with the first, by its name.
     """
 
     texts: Texts
     arms: tuple[ShownArm, ...]
-    comparison: Comparison | None
-    refusal: str | None
+    comparisons: dict[str, Comparison]
+    refusals: dict[str, str]
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The A/B test, where there are two arms that can be compared."""
+        return self.comparisons.get(self.arms[1].name) if len(self.arms) == 2 else None
 
     @property
     def first(self) -> ShownArm:
@@ -111,14 +117,24 @@ def read_subject(runs: Sequence[str], texts: Texts) -> Subject:
     shown = tuple(
         ShownArm(arm, _arm_name(own, texts), own, style) for arm, own, style in zip(arms, names, STYLES, strict=False)
     )
-    comparison, refusal = None, None
-    if len(arms) == 2:
+    return Subject(texts, shown, *_compared(shown))
+
+
+def _compared(arms: Sequence[ShownArm]) -> tuple[dict[str, Comparison], dict[str, str]]:
+    """Comparisons of the first arm with each other one, corrected together, and reasons where there can be none."""
+    found: dict[str, Comparison] = {}
+    refusals: dict[str, str] = {}
+    for other in arms[1:]:
         try:
-            check_same_conditions(arms[0].members[0], arms[1].members[0])
-            comparison = compare(arms[0], arms[1], latency=False)
+            check_same_conditions(arms[0].members[0], other.members[0])
+            found[other.name] = compare(arms[0].arm, other.arm, latency=False)
         except RecordsError as error:
-            refusal = str(error)
-    return Subject(texts, shown, comparison, refusal)
+            refusals[other.name] = str(error)
+    deltas = iter(corrected([delta for one in found.values() for delta in one.deltas]))
+    together = {
+        name: replace(one, deltas=tuple(itertools.islice(deltas, len(one.deltas)))) for name, one in found.items()
+    }
+    return together, refusals
 
 
 def trained_threat(member: Member) -> str | None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from adsr_hf.decision.arms import read_arm
-from adsr_hf.decision.compare import compare
+from adsr_hf.decision.compare import compare, is_of_class
 from adsr_hf.report.charts import axis_decimals
+from adsr_hf.report.subjects import read_subject
+from adsr_hf.report.texts import Texts
 from adsr_hf.report.wording import change
 from tests.report.reading import Reader, change_run, change_summary, page_of, write_run
 
@@ -258,3 +260,41 @@ def test_equal_names_are_told_apart(tmp_path: Path, runs: list[Path]) -> None:
 @pytest.mark.parametrize(("ticks", "decimals"), [([0, 0.025, 0.05, 0.075, 0.1], 1), ([0, 0.05, 0.1], 0), ([0.5], 0)])
 def test_no_label_of_an_axis_is_rounded(ticks: list[float], decimals: int) -> None:
     assert axis_decimals(ticks) == decimals
+
+
+def test_of_three_runs_the_first_is_compared_with_each_and_one_of_other_images_is_warned_of(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", accuracy=0.9)
+    second = write_run(tmp_path / "second", accuracy=0.6, seed=1)
+    third = write_run(tmp_path / "third", images=120)
+    page = Reader(page_of(first, second, third))
+    top = page.text[: page.text.index("What was trained, against what")]
+    assert "third was measured under other conditions than first (120 images against 200)" in top
+    assert "second was measured under other conditions" not in top
+    assert "The first, first, is compared with each other one" in page.text
+    rows = [row for row in page.rows if row[0] == "Accuracy\u00a0↑"]
+    assert [row[1] for row in rows] == ["better"]
+
+
+def test_tests_against_several_models_are_corrected_together(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first")
+    others = [write_run(tmp_path / f"other{seed}", accuracy=0.87, seed=seed) for seed in (1, 2, 3)]
+    alone = read_subject([str(first), str(others[0])], Texts("en")).comparisons
+    together = read_subject([str(first), *map(str, others)], Texts("en")).comparisons
+    assert list(together) == ["other1", "other2", "other3"]
+    for name in ("accuracy", "Linf 8/255/robust_accuracy"):
+        p_alone, p_together = (found["other1"].delta(name) for found in (alone, together))
+        assert p_alone is not None
+        assert p_together is not None
+        assert p_alone.p_value == p_together.p_value
+        assert (p_alone.adjusted_p_value or 0) <= (p_together.adjusted_p_value or 0)
+    smallest = min(
+        (delta for found in together.values() for delta in found.deltas if delta.p_value is not None),
+        key=lambda delta: delta.p_value or 0,
+    )
+    tests = sum(
+        delta.p_value is not None and not is_of_class(delta.name)
+        for found in together.values()
+        for delta in found.deltas
+    )
+    if not is_of_class(smallest.name):
+        assert smallest.adjusted_p_value == pytest.approx(min(1.0, tests * (smallest.p_value or 0)))

@@ -33,8 +33,10 @@ def _chart(arm: ShownArm, condition: str, subject: Subject) -> Html | None:
     filled = [(one["confidence"], one["accuracy"], one["count"]) for one in bins if one["count"]]
     named = texts("calibration.clean") if condition == "clean" else texts("calibration.attacked", threat=condition)
     name = arm.names[0]
-    ece = arm.members[0].records.figure("ece" if condition == "clean" else f"{condition}/robust_ece")
-    caption = texts("calibration.chart", name=name, condition=named, ece=number("ece", ece))
+    figures = arm.members[0].records.summary["figures"]
+    error = figures["ece" if condition == "clean" else f"{condition}/robust_ece"]
+    ece, level = (number("ece", error[key]) for key in ("value", "calibrated_level"))
+    caption = texts("calibration.chart", name=name, condition=named, ece=ece, level=level)
     drawing = reliability_chart(
         filled,
         arm.style,

@@ -4,37 +4,45 @@ from adsr_hf.decision.compare import Comparison, is_of_class
 from adsr_hf.decision.deltas import Delta, higher_is_better
 from adsr_hf.report.markup import Html, bullets, element, joined, table
 from adsr_hf.report.sections.overview import css_of
-from adsr_hf.report.subjects import Subject
+from adsr_hf.report.subjects import ShownArm, Subject
 from adsr_hf.report.wording import change, figure_name, missing, number, recorded, with_interval
 
 
 def comparison(subject: Subject) -> Html:
-    """Differences with paired intervals and verdicts; where there are none, why."""
+    """The first arm against each other one: differences with paired intervals and verdicts; or why there are none."""
     texts = subject.texts
     title = element("h2", texts("comparison.title"))
     if len(subject.arms) == 1:
         return element("section", title, missing(texts("comparison.one")))
+    parts = [title]
     if len(subject.arms) > 2:
-        return element("section", title, missing(texts("comparison.many", count=len(subject.arms))))
-    found = subject.comparison
-    if found is None:
-        reason = recorded(subject.refusal or "", texts)
-        return element("section", title, element("p", texts("comparison.refused"), " ", reason, css="missing"))
+        parts.append(element("p", texts("comparison.many", count=len(subject.arms), first=subject.first.name)))
+    for other in subject.arms[1:]:
+        if len(subject.arms) > 2:
+            parts.append(element("h3", texts("comparison.pair", candidate=subject.first.name, current=other.name)))
+        if other.name in subject.comparisons:
+            parts += _compared(other, subject.comparisons[other.name], subject)
+        else:
+            reason = recorded(subject.refusals[other.name], texts)
+            parts.append(element("p", texts("comparison.refused"), " ", reason, css="missing"))
+    return element("section", *parts)
+
+
+def _compared(other: ShownArm, found: Comparison, subject: Subject) -> list[Html]:
+    texts = subject.texts
     head = [texts(f"comparison.head.{key}") for key in ("figure", "verdict", "change", "candidate", "current", "p")]
-    rows = [_row(delta, subject) for delta in found.deltas if not is_of_class(delta.name)]
-    names = {"candidate": subject.arms[0].name, "current": subject.arms[1].name}
-    parts = [
-        title,
+    rows = [_row(delta, other, subject) for delta in found.deltas if not is_of_class(delta.name)]
+    names = {"candidate": subject.first.name, "current": other.name}
+    return [
         element("p", texts("comparison.intro", images=f"{found.images:,}", **names)),
         table(head, rows, label=texts("comparison.title")),
         element("p", texts("comparison.reading"), " ", texts(f"comparison.scope.{found.scope}"), css="note"),
         *_not_compared(found, subject),
     ]
-    return element("section", *parts)
 
 
-def _row(delta: Delta, subject: Subject) -> list[str]:
-    texts, arms = subject.texts, subject.arms
+def _row(delta: Delta, other: ShownArm, subject: Subject) -> list[str]:
+    texts, arms = subject.texts, (subject.first, other)
     name = delta.name
     wanted = "↑" if higher_is_better(name) else "↓"
     values = [

@@ -1,7 +1,11 @@
 """The top of the page: what a reader in a hurry needs, in plain words."""
 
+from statistics import fmean
+
 from adsr_hf.decision.deltas import Delta
+from adsr_hf.evaluation.figure_names import CLEAN, class_figure, read_class_figure
 from adsr_hf.report.markup import Html, bullets, element, joined
+from adsr_hf.report.sections.classes import condition_name, majority_lines, weakest_class, worse_classes
 from adsr_hf.report.subjects import Subject
 from adsr_hf.report.wording import change, figure_name, number, span, threat_words
 
@@ -13,7 +17,9 @@ _HEADLINES = ("accuracy", "robust_accuracy", "noise/accuracy", "noise/flip_rate"
 def overview(subject: Subject) -> Html:
     """Tiles with the main figures, then sentences."""
     texts = subject.texts
-    lines = [*_measured(subject), _sanity(subject), *_overfitting(subject)]
+    lines = [*_measured(subject), *majority_lines(subject), *_classes(subject)]
+    lines += [_sanity(subject), *_overfitting(subject)]
+    lines += [] if len(subject.arms) == 2 else _other_conditions(subject)
     parts = [element("h2", texts("overview.title")), _tiles(subject)]
     if len(subject.arms) == 2:
         parts.append(_verdicts(subject))
@@ -94,7 +100,8 @@ def _measured(subject: Subject) -> list[str]:
         broken = number("accuracy", accuracy.value - robust.value)
         change_allowed, stands = threat_words(threat, texts), number("accuracy", robust.value)
         lines.append(texts("overview.robust", change=change_allowed, robust=stands, broken=broken))
-    lines.append(texts("overview.calibration", ece=f"{100 * ece.value:.1f}"))
+    level = fmean(member.records.summary["figures"]["ece"]["calibrated_level"] for member in first.members)
+    lines.append(texts("overview.calibration", ece=f"{100 * ece.value:.1f}", level=f"{100 * level:.1f}"))
     noise, flips = first.value("noise/accuracy"), first.value("noise/flip_rate")
     if noise is None or flips is None:
         lines.append(texts("overview.no_noise"))
@@ -102,6 +109,47 @@ def _measured(subject: Subject) -> list[str]:
         lines.append(
             texts("overview.noise", accuracy=number("accuracy", noise.value), flips=number("flip_rate", flips.value))
         )
+    return lines
+
+
+def _other_conditions(subject: Subject) -> list[Html]:
+    """A warning for each arm whose figures cannot stand beside the first one's."""
+    first, images = subject.first, f"{subject.first.summary['data']['images']:,}"
+    return [
+        element(
+            "strong",
+            subject.texts(
+                "comparison.other_conditions",
+                name=arm.name,
+                first=first.name,
+                images=f"{arm.summary['data']['images']:,}",
+                first_images=images,
+            ),
+            css="bad",
+        )
+        for arm in subject.arms
+        if arm.name in subject.refusals
+    ]
+
+
+def _classes(subject: Subject) -> list[Html]:
+    """The weakest class of the first arm, and the classes for which it is worse than the current model."""
+    texts, first, threat = subject.texts, subject.first, subject.threat
+    lines = []
+    weakest = weakest_class(subject)
+    if threat is not None and weakest is not None:
+        values = [first.value(class_figure(weakest, condition)) for condition in (CLEAN, threat)]
+        clean, robust = ("–" if one is None else number("accuracy", one.value) for one in values)
+        lines.append(element("span", texts("classes.worst", name=weakest, clean=clean, robust=robust)))
+    worse = worse_classes(subject)
+    if worse:
+        told = []
+        for delta in worse:
+            condition, name = read_class_figure(delta.name, first.summary["threats"]) or (CLEAN, delta.name)
+            where = condition_name(condition, subject)
+            told.append(texts("classes.worse_one", name=name, condition=where, change=change(delta.name, delta.delta)))
+        words = texts("classes.worse", current=subject.arms[1].name, classes=texts("list.comma").join(told))
+        lines.append(element("strong", words, css="bad"))
     return lines
 
 

@@ -1,0 +1,177 @@
+"""Class by class: what an average hides, what is read as what, and what the most frequent class alone would give."""
+
+from adsr_hf.decision.deltas import Delta
+from adsr_hf.evaluation.classes import confusion_matrix, majority_of
+from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
+from adsr_hf.report.markup import Html, element, grid, joined, table
+from adsr_hf.report.subjects import ShownArm, Subject, Value
+from adsr_hf.report.wording import change, missing, number, with_interval
+
+# Of more classes only the worst of the first arm are shown; the records hold all.
+_SHOWN_CLASSES = 20
+# More do not fit a telephone.
+_CONFUSION_CLASSES = 12
+
+
+def classes(subject: Subject) -> Html:
+    """Accuracy of every class clean and attacked with its verdict, error rates of two, confusion matrices."""
+    texts = subject.texts
+    names = _worst_first(subject)
+    shown = names[:_SHOWN_CLASSES]
+    parts = [
+        element("h2", texts("classes.title")),
+        element("p", texts("classes.intro")),
+        *(element("p", line) for line in majority_lines(subject)),
+        *(_table(condition, shown, subject) for condition in shown_conditions(subject)),
+    ]
+    if len(names) > len(shown):
+        parts.append(element("p", texts("classes.more", shown=len(shown), count=len(names)), css="note"))
+    parts += _error_rates(subject)
+    return element("section", *parts, *_confusions(subject))
+
+
+def shown_conditions(subject: Subject) -> list[str]:
+    """Clean, and the threat that the page leads with."""
+    return [CLEAN] if subject.threat is None else [CLEAN, subject.threat]
+
+
+def condition_name(condition: str, subject: Subject) -> str:
+    """``"clean images"``, or a threat."""
+    texts = subject.texts
+    return texts("calibration.clean") if condition == CLEAN else texts("calibration.attacked", threat=condition)
+
+
+def majority_lines(subject: Subject) -> list[Html]:
+    """The share of the most frequent class, and a warning for every arm that is not shown to be better than that."""
+    texts = subject.texts
+    majority = majority_of(subject.first.members[0].records)
+    lines = [
+        element("span", texts("classes.majority", name=majority["class"], share=number("", majority["share"]))),
+    ]
+    for arm in subject.arms:
+        beaten = [majority_of(member.records)["beaten"] for member in arm.members]
+        failed = [one for one in shown_conditions(subject) if not all(own.get(one, True) for own in beaten)]
+        if failed:
+            where = texts("list.comma").join(condition_name(one, subject) for one in failed)
+            words = texts("classes.not_beaten", arm=arm.name, conditions=where, name=majority["class"])
+            lines.append(element("strong", words, css="bad"))
+    return lines
+
+
+def worse_classes(subject: Subject) -> list[Delta]:
+    """Class accuracies, clean and under the page's threat, in which the candidate is worse than the current model."""
+    if subject.comparison is None:
+        return []
+    found = [
+        subject.comparison.delta(class_figure(name, condition))
+        for condition in shown_conditions(subject)
+        for name in subject.first.summary["model"]["class_names"]
+    ]
+    return [delta for delta in found if delta is not None and delta.verdict == "worse"]
+
+
+def weakest_class(subject: Subject) -> str | None:
+    """The class of the first arm with the lowest accuracy, clean or attacked."""
+    return next(iter(_worst_first(subject)), None)
+
+
+def _worst_first(subject: Subject) -> list[str]:
+    """Classes with an image, the worst of the first arm first."""
+    conditions = shown_conditions(subject)
+    lowest: dict[str, tuple[float, float]] = {}
+    for name in subject.first.summary["model"]["class_names"]:
+        values = [subject.first.value(class_figure(name, condition)) for condition in conditions]
+        there = [one.value for one in values if one is not None]
+        if there:
+            lowest[name] = min(there), there[0]
+    return sorted(lowest, key=lambda name: lowest[name])
+
+
+def _table(condition: str, names: list[str], subject: Subject) -> Html:
+    texts = subject.texts
+    compared = subject.comparison is not None
+    head = [texts("classes.head.class"), texts("classes.head.images")]
+    head += [texts("comparison.head.verdict"), texts("comparison.head.change")] if compared else []
+    head += [arm.name for arm in subject.arms]
+    title = condition_name(condition, subject)
+    rows = [_row(name, condition, subject) for name in names]
+    return joined([element("h3", texts("classes.table", condition=title)), table(head, rows, label=title)])
+
+
+def _row(name: str, condition: str, subject: Subject) -> list[str]:
+    figure_of_class = class_figure(name, condition)
+    entry = subject.first.summary["figures"][figure_of_class]
+    cells: list[str] = [name, f"{entry['images']:,}"]
+    if subject.comparison is not None:
+        cells += _verdict(subject.comparison.delta(figure_of_class), subject)
+    return [*cells, *(with_interval("accuracy", arm.value(figure_of_class), subject.texts) for arm in subject.arms)]
+
+
+def _verdict(delta: Delta | None, subject: Subject) -> list[str]:
+    if delta is None:
+        return ["–", "–"]
+    css = {"better": "good", "worse": "bad", "no evidence": "muted"}[delta.verdict]
+    low, high = (change(delta.name, end) for end in delta.interval)
+    return [
+        element("span", subject.texts(f"comparison.verdict.{delta.verdict}"), css=f"verdict {css}"),
+        joined([change(delta.name, delta.delta), element("small", Html("&nbsp; "), f"[{low}, {high}]", css="muted")]),
+    ]
+
+
+def _error_rates(subject: Subject) -> list[Html]:
+    """Of two classes, how often each is read as the other; called missed and false alarm where one is positive."""
+    texts, names = subject.texts, subject.first.summary["model"]["class_names"]
+    if len(names) != 2:
+        return []
+    positive = subject.first.summary["positive_class"]
+    rows = []
+    for condition in shown_conditions(subject):
+        for name, other in (names, names[::-1]):
+            values = [_complement(arm.value(class_figure(name, condition))) for arm in subject.arms]
+            if any(value is None for value in values):
+                continue
+            key = "classes.read_as" if positive is None else "classes.missed"
+            if positive is not None and name != positive:
+                key = "classes.false_alarm"
+            words = texts(key, name=name, other=other, condition=condition_name(condition, subject))
+            rows.append([words, *(with_interval("accuracy", value, texts) for value in values)])
+    head = [texts("classes.head.errors"), *(arm.name for arm in subject.arms)]
+    return [element("h3", texts("classes.errors")), table(head, rows, label=texts("classes.errors"))]
+
+
+def _complement(value: Value | None) -> Value | None:
+    return None if value is None else Value(1 - value.value, 1 - value.high, 1 - value.low)
+
+
+def _confusions(subject: Subject) -> list[Html]:
+    texts, names = subject.texts, subject.first.summary["model"]["class_names"]
+    title = element("h3", texts("classes.confusion"))
+    if len(names) > _CONFUSION_CLASSES:
+        return [title, missing(texts("classes.confusion_missing", count=len(names)))]
+    tables = [
+        element("div", element("p", _confusion_caption(arm, condition, subject)), _confusion(arm, condition, subject))
+        for arm in subject.arms
+        for condition in shown_conditions(subject)
+        if condition == CLEAN or condition in arm.members[0].records.threats
+    ]
+    return [title, element("p", texts("classes.confusion_reading"), css="note"), grid(tables)]
+
+
+def _confusion_caption(arm: ShownArm, condition: str, subject: Subject) -> str:
+    accuracy = arm.members[0].records.figure(attacked_name("accuracy", condition))
+    return subject.texts(
+        "classes.confusion_caption",
+        name=arm.names[0],
+        condition=condition_name(condition, subject),
+        accuracy=number("accuracy", accuracy),
+    )
+
+
+def _confusion(arm: ShownArm, condition: str, subject: Subject) -> Html:
+    names = arm.summary["model"]["class_names"]
+    counts = confusion_matrix(arm.members[0].records, condition).tolist()
+    rows = [
+        [name, *(element("b", f"{count:,}") if row == column else f"{count:,}" for column, count in enumerate(own))]
+        for row, (name, own) in enumerate(zip(names, counts, strict=True))
+    ]
+    return table([subject.texts("classes.head.confusion"), *names], rows, label=subject.texts("classes.confusion"))
