@@ -14,6 +14,7 @@ NAMES = ("good", "defective <1>")
 def two_class_runs(folder: Path, positive_class: str | None = None) -> list[Path]:
     """A candidate that is right for nearly the majority class's share, and a better current model."""
     settings = {
+        "examples": 0,
         "images": 400,
         "num_classes": 2,
         "class_names": NAMES,

@@ -25,7 +25,7 @@ def test_it_writes_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["report"], 2, "the following arguments are required: RUN"),
         (["report", "empty", "--language", "fr"], 2, "invalid choice: 'fr'"),
         (["report", "empty"], 1, "holds no summary.json with records.parquet; make them with adsr evaluate"),
-        (["report", "nowhere"], 1, "holds no summary.json with records.parquet; make them with adsr evaluate"),
+        (["report", "nowhere"], 1, "there is no folder 'nowhere'"),
         (["report", *["empty"] * 7], 1, "a report shows 1 to 6"),
         (["report", "empty", "-o", "empty"], 1, "name a file in it"),
     ],
