@@ -84,7 +84,8 @@ class ResumableTrainer(SameRunTrainer):
             TrainingInterrupted: after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once the step is finished and saved.
         """
         output_dir = Path(self.args.output_dir)
-        with own_folder(output_dir, "training", PartialState()):
+        # Each trial of a search has a folder of its own.
+        with own_folder(Path(self._get_output_dir(trial=trial)), "training", PartialState()):
             self._resume_checkpoint = find_checkpoint(output_dir, resume_from_checkpoint)
             self.held_schedule_steps = self.steps_to_hold(self._resume_checkpoint)
             self._take_over(output_dir)

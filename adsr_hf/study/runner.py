@@ -75,6 +75,9 @@ def run_cells(
         for future in as_completed(futures):
             yield future.result()
     except KeyboardInterrupt as stop:
+        # The terminal may be gone.
+        with contextlib.suppress(OSError):
+            print("\nStopping once what is being trained has saved; press Ctrl-C to stop at once.", file=sys.stderr)
         for waiting in futures:
             waiting.cancel()
         for slot in slots:

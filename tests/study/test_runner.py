@@ -137,6 +137,7 @@ def test_ctrl_c_saves_a_checkpoint(tmp_path: Path, started: Callable[..., "subpr
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 130, printed
+    assert "Stopping once what is being trained has saved" in printed
     assert "The same command goes on from there" in printed
     assert [folder.name for folder in cell.folder.glob("checkpoint-*/manifest.json")]
     assert outcome_of(cell) is None
