@@ -21,7 +21,7 @@ def read_study_record(name: str) -> dict[str, Any]:
         name: a study's folder, or its study.json.
 
     Raises:
-        RecordsError: when it is missing, damaged, of another kind or a newer schema.
+        RecordsError: when it is missing, damaged, of another kind or of another schema.
     """
     path = Path(name) if Path(name).name == RECORD_FILE else Path(name) / RECORD_FILE
     try:
@@ -32,5 +32,9 @@ def read_study_record(name: str) -> dict[str, Any]:
     if kind != KIND or version > SCHEMA_VERSION:
         raise RecordsError(
             f"{path} is no study, or has schema {version}, newer than {SCHEMA_VERSION}; upgrade adsr_hf"
+        )
+    if version < SCHEMA_VERSION:
+        raise RecordsError(
+            f"{path} has the old schema {version}, whose figures have other names; write it again with adsr study"
         )
     return record

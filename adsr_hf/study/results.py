@@ -15,7 +15,7 @@ from adsr_hf.evaluation.records import SUMMARY_FILE
 from adsr_hf.study.cells import LOG_FILE, Cell, is_finished, outcome_of
 from adsr_hf.study.description import Study
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND = "study"
 RECORD_FILE = "study.json"
 # "unknown" where cells were run before their plan was kept; "after results": after the first cells were run.

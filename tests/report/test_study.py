@@ -90,6 +90,8 @@ def test_the_plan_is_headed_by_when_it_was_written(
     [
         ("{", "cannot be read"),
         ('{"kind": "comparison", "schema_version": 1}', "is no study"),
+        ('{"kind": "study", "schema_version": 1}', "old schema 1"),
+        ('{"kind": "study", "schema_version": 3}', "upgrade adsr_hf"),
         ("[]", "cannot be read"),
     ],
 )
