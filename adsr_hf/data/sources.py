@@ -64,7 +64,7 @@ def open_dataset(
         return OpenedDataset(_open_digits(), None, has_columns=False)
     if not places:
         # What datasets has downloaded and unpacked lies there.
-        caches = (Path(config.HF_DATASETS_CACHE), Path(HF_HUB_CACHE))
+        caches = (Path(config.HF_DATASETS_CACHE), Path(config.DOWNLOADED_DATASETS_PATH), Path(HF_HUB_CACHE))
         return OpenedDataset(_open_hub(arguments), caches, has_columns=True)
     root = Path(arguments.dataset).expanduser()
     if any(place.is_file() for files in places.values() for place in files):

@@ -412,6 +412,20 @@ def test_a_table_reads_no_file_outside_its_folder(tmp_path: Path, feature: Any, 
     assert not isinstance(caught.value, BrokenImageError)
 
 
+def test_a_data_set_of_the_hub_reads_no_file_outside_the_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached, secret = Path(datasets.config.HF_DATASETS_CACHE) / "fetched.png", tmp_path / "secret.png"
+    for path in (cached, secret):
+        path.write_bytes(png(0))
+    rows = paths_table([str(cached), str(secret)], ImageFeature())
+    monkeypatch.setattr(sources, "load_dataset", lambda *_, **__: DatasetDict({"train": rows}))
+    splits = load("owner/pets", validation_fraction=0)
+    assert splits.reader.read(splits.train["image"][0], "train[0]")[0].size == (6, 6)
+    with pytest.raises(ValueError, match=r"train\[1\].*secret\.png\) holds no image but the path of a file outside"):
+        splits.reader.read(splits.train["image"][1], "train[1]")
+
+
 def test_paths_in_a_single_file_start_beside_it(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"{number}.png").write_bytes(png(number))
