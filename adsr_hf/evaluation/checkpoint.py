@@ -82,7 +82,8 @@ def evaluate_checkpoint(
     Args:
         checkpoint: a folder or a Hub name.
         weights: ``"published"`` or ``"teacher"``, see :func:`weights_to_measure`.
-        announce: gets one line that says what will be measured and for about how long, and one for each note.
+        announce: gets one line that says what will be measured and for about how long, one for each note, and one
+            whenever it turns out to take much more or less time.
         show_progress: draw progress bars, in the first process.
 
     Returns:
@@ -127,14 +128,21 @@ def evaluate_checkpoint(
     validation = None if images.validation is None else images.validation.with_classes(class_names, index)
     pixel_space = PixelSpace.from_processor(processor)
 
+    said = False
+
     def say(seconds: float) -> None:
+        nonlocal said
+        if said:
+            announce(f"  {in_words(seconds)} left, by how long the work so far has taken")
+            return
+        said = True
         threats = ", ".join(map(str, plan.threats))
         whose = "" if teacher is None else " (teacher)"
         announce(
             f"{checkpoint}{whose} on {len(split)} {arguments.split} images ({images.summary}): clean"
             f"{', noise' if plan.stability else ''}, {' then '.join(plan.attacks)} against {threats}, "
             f"{process_state().num_processes} process(es) on {device.type}; {in_words(seconds)} if none falls early"
-            f"{', then sanity checks on 100 images' if plan.sanity else ''}; to {folder}"
+            f"{', sanity checks on 100 images included' if plan.sanity else ''}; to {folder}"
         )
         for note in images.notes + _absent(split):
             announce(f"  {note}")

@@ -4,7 +4,7 @@ Images are shared out by their position, each process takes its own through all 
 the journal; what the journal holds is never computed again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from adsr_hf.evaluation.fingerprints import batch_of
 from adsr_hf.evaluation.journal import Journal, Rows
 from adsr_hf.evaluation.passes import Passes
 from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.remaining_time import RemainingTime
+from adsr_hf.evaluation.sanity import SANITY_IMAGES, passes_per_image, square_is_known
 from adsr_hf.evaluation.severities import SEVERITIES
 from adsr_hf.evaluation.stability import measure_stability
 
@@ -51,7 +53,7 @@ class Driver:
         logits_fn: row by row, maps pixels to logits; the model is in eval mode and frozen.
         positions: of this process's images, ascending.
         labels: (N,), int64, of all images.
-        announce: gets the estimate, once.
+        remaining: is told what is left, sanity checks included.
     """
 
     plan: Plan
@@ -64,7 +66,7 @@ class Driver:
     positions: Sequence[int]
     device: torch.device
     passes: Passes
-    announce: Callable[[float], None]
+    remaining: RemainingTime
 
     def run(self) -> None:
         """Do everything that the journal does not hold yet."""
@@ -76,7 +78,8 @@ class Driver:
         self.passes.plan(extra)
         # Some images fall early; how many is what we are about to find out.
         expected = extra + sum(count * self.passes.cost([attack]) for attack, count in todo)
-        self.announce(expected * self.passes.seconds_per_forward)
+        self._sanity = self._sanity_passes(len(threatened)) if self.plan.sanity else 0.0
+        self.remaining.begin((expected + self._sanity) * self.passes.seconds_per_forward)
         for threat in self.plan.threats:
             self._under(threat, threatened)
         if self.plan.stability:
@@ -122,7 +125,7 @@ class Driver:
                 logits, rows = self._attacked(unit, threat, attack, keep)
                 self.journal.add(stage, rows)
                 done |= dict(zip(unit, logits, strict=True))
-                self.passes.finish(planned, before)
+                self._finish(planned, before)
             fallen = {index for index, logits in done.items() if int(logits.argmax()) != int(self.labels[index])}
             lost = [index for index in standing if index in fallen]
             standing = [index for index in standing if index not in fallen]
@@ -161,7 +164,17 @@ class Driver:
                 batch_size=self.plan.batch_size,
             )
             self.journal.add(NOISE, {"index": np.array(unit), **columns})
-            self.passes.finish(NOISE_PASSES * len(unit), before)
+            self._finish(NOISE_PASSES * len(unit), before)
+
+    def _finish(self, planned: float, shown_before: float) -> None:
+        self.passes.finish(planned, shown_before)
+        self.remaining.finish(planned, self.passes.left + self._sanity)
+
+    def _sanity_passes(self, right: int) -> float:
+        """Of the sanity checks, which one process makes alone, where its own images are right as often as all."""
+        images = min(SANITY_IMAGES, len(self.labels)) * right / len(self.positions)
+        known = square_is_known([attack.name for attack in self.attacks])
+        return images * passes_per_image(self.passes.gradient_cost, square=not known)
 
     def _read(self, stage: str) -> dict[int, np.ndarray]:
         rows = self.journal.read(stage)

@@ -44,6 +44,11 @@ class Passes:
         self.plan(self._shown - shown_before - planned)
 
     @property
+    def left(self) -> float:
+        """Passes that are planned and not made."""
+        return max(self._planned - self._shown, 0.0)
+
+    @property
     def shown(self) -> float:
         """Passes made so far."""
         return self._shown

@@ -38,7 +38,8 @@ from adsr_hf.evaluation.outcomes import record_table
 from adsr_hf.evaluation.passes import Passes
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.records import KIND, SCHEMA_VERSION, EvaluationRecords
-from adsr_hf.evaluation.sanity import sanity_positions, verdicts
+from adsr_hf.evaluation.remaining_time import RemainingTime
+from adsr_hf.evaluation.sanity import sanity_positions, square_is_known, verdicts
 from adsr_hf.evaluation.severities import severity_table
 from adsr_hf.evaluation.streams import as_sized
 from adsr_hf.evaluation.subject import Subject
@@ -78,7 +79,8 @@ def evaluate(
         validation: held-out items, for the one temperature that is reported as an extra.
         undefended: pixels to logits of an undefended model of the same family, for a sanity verdict.
         folder: for records, examples and the journal; needed with several processes.
-        announce: gets the estimated seconds, after the clean pass and before the attacks.
+        announce: gets the seconds that are left, after the clean pass and before the attacks, sanity checks included;
+            and again whenever the work done so far shows that they are far off.
 
     Warns:
         UserWarning: when the model cuts the gradient to its input, so that attacks that follow it find nothing; a note
@@ -141,7 +143,7 @@ def evaluate(
             positions=range(state.process_index, len(dataset), state.num_processes),
             device=device,
             passes=passes,
-            announce=announce if announce is not None and state.is_main_process else _say_nothing,
+            remaining=RemainingTime(announce if announce is not None and state.is_main_process else _say_nothing),
         )
         driver.run()
         passes.close()
@@ -307,8 +309,7 @@ def _logits_of(
 
 def _only_square(records: EvaluationRecords) -> tuple[int, int] | None:
     """Images that stood against every white-box attack and fell to Square, and how many were attacked."""
-    # PGD alone stops at a few images that Square then breaks, also for honest models; targeted Auto-PGD does not.
-    if records.attacks[-1:] != ["square"] or "apgd-t" not in records.attacks:
+    if not square_is_known(records.attacks):
         return None
     broken_by = records.table.column(f"{records.threats[0]}.broken_by").to_pylist()
     return broken_by.count("square"), len(broken_by) - broken_by.count("clean")

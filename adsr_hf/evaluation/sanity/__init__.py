@@ -8,8 +8,18 @@ from adsr_hf.evaluation.sanity.checks import (
     FORWARDS_PER_IMAGE,
     GRADIENTS_PER_IMAGE,
     SANITY_IMAGES,
+    passes_per_image,
     sanity_positions,
+    square_is_known,
     verdicts,
 )
 
-__all__ = ["FORWARDS_PER_IMAGE", "GRADIENTS_PER_IMAGE", "SANITY_IMAGES", "sanity_positions", "verdicts"]
+__all__ = [
+    "FORWARDS_PER_IMAGE",
+    "GRADIENTS_PER_IMAGE",
+    "SANITY_IMAGES",
+    "passes_per_image",
+    "sanity_positions",
+    "square_is_known",
+    "verdicts",
+]

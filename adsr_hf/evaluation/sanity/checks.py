@@ -1,5 +1,8 @@
 """Runs every sanity check of one model under one threat."""
 
+from collections.abc import Sequence
+from importlib.util import find_spec
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -91,7 +94,8 @@ def verdicts(
         found = [decisions.deterministic(first, second)]
         probe = Probe(counted, pixels[right], labels[right], seed, batch_size)
         if len(probe):
-            planned, before = _planned(passes, probe, only_square), passes.shown
+            planned = len(probe) * passes_per_image(passes.gradient_cost, square=only_square is None)
+            before = passes.shown
             passes.plan(planned)
             found += _attack_checks(probe, threat, len(pixels), num_classes, undefended, only_square)
             one_answer = len(first.argmax(1).unique()) == 1
@@ -103,9 +107,22 @@ def verdicts(
     return [measured.get(name) or decisions.not_applicable(name, nothing_right, len(pixels)) for name in names.CHECKS]
 
 
-def _planned(passes: Passes, probe: Probe, only_square: tuple[int, int] | None) -> float:
-    forwards = FORWARDS_PER_IMAGE - (SQUARE_QUERIES if only_square else 0)
-    return len(probe) * (GRADIENTS_PER_IMAGE * passes.gradient_cost + forwards)
+def passes_per_image(gradient_cost: float, *, square: bool) -> float:
+    """Forward passes that the checks cost for an image that is right and never falls.
+
+    Args:
+        gradient_cost: of a forward and backward pass, in forward passes.
+        square: whether Square is run here; it needs pyautoattack.
+    """
+    runs_square = square and find_spec("pyautoattack") is not None
+    forwards = FORWARDS_PER_IMAGE - (0 if runs_square else SQUARE_QUERIES)
+    return GRADIENTS_PER_IMAGE * gradient_cost + forwards
+
+
+def square_is_known(attacks: Sequence[str]) -> bool:
+    """Whether an evaluation by these attacks, in order, tells what Square finds that no white-box attack did."""
+    # PGD alone stops at a few images that Square then breaks, also for honest models; targeted Auto-PGD does not.
+    return list(attacks[-1:]) == ["square"] and "apgd-t" in attacks
 
 
 def _attack_checks(
