@@ -24,6 +24,7 @@ from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.evaluation.vectors import figure_vector
 from tests.evaluation.subjects import PLAN, SPACE, THREATS, images, trained_model
+from tests.test_folder_lock import start_owner
 from tests.tiny import tiny_vit
 
 ROOT = Path(__file__).parents[2]
@@ -188,16 +189,30 @@ def test_finished_images_are_not_attacked_again(
     assert set(attacked) == {str(THREATS[1]), str(THREATS[2])}
 
 
-def test_two_processes_write_the_same_records(records: EvaluationRecords, weights: Path, tmp_path: Path) -> None:
+def _two_processes(weights: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     # As in tests/distributed: `--cpu` would start one process, without a word.
     launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
-    command = [sys.executable, *launcher, "-m", "tests.evaluation.subjects", str(weights), str(tmp_path)]
+    command = [sys.executable, *launcher, "-m", "tests.evaluation.subjects", str(weights), str(folder)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_two_processes_are_refused_together_where_another_writes(weights: Path, tmp_path: Path) -> None:
+    owner = start_owner(tmp_path)
+    refused = _two_processes(weights, tmp_path)
+    owner.kill()
+    owner.wait()
+    assert refused.returncode != 0
+    assert refused.stderr.count(f"FolderInUseError: {tmp_path} is in use by process {owner.pid}") == 2
+    assert not (tmp_path / ".journal").exists()
+
+
+def test_two_processes_write_the_same_records(records: EvaluationRecords, weights: Path, tmp_path: Path) -> None:
+    done = _two_processes(weights, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     two = read_evaluation(tmp_path)
     assert two.summary["devices"] == 2
