@@ -43,6 +43,7 @@ class Delta:
         scope: for which other runs it holds too; ``"these runs"``: for none.
         seeds: number of runs of candidate and current.
         run_variances: of candidate and current, variance of one run's figure between runs; None for one seed.
+        run_noises: of candidate and current, what the images add to that variance, and was taken off.
         calibrated_levels: of an expected calibration error, what each side would show if it were calibrated.
         adjusted_p_value: after Holm's correction over its family.
         verdict: better or worse only if the interval excludes 0 and the adjusted p-value is below 0.05.
@@ -60,6 +61,7 @@ class Delta:
     scope: Scope
     seeds: tuple[int, int]
     run_variances: tuple[float | None, float | None]
+    run_noises: tuple[float, float] = (0.0, 0.0)
     calibrated_levels: tuple[float, float] | None = None
     adjusted_p_value: float | None = None
     verdict: Verdict = "no evidence"
@@ -133,6 +135,7 @@ def _delta(
         found.scope,
         (len(mine), len(theirs)),
         found.run_variances,
+        found.run_noises,
     )
 
 

@@ -49,6 +49,8 @@ class Difference:
         scope: for which other runs it holds too.
         run_variances: of candidate and current, the variance of one run's figure between runs, without what its images
             add to it; None for one run.
+        run_noises: of candidate and current, what the images add to the variance of one run's figure between runs, and
+            was taken off; it shrinks with their number.
     """
 
     delta: float
@@ -57,6 +59,7 @@ class Difference:
     p_value: float
     scope: Scope
     run_variances: tuple[float | None, float | None]
+    run_noises: tuple[float, float] = (0.0, 0.0)
 
 
 def scope_of(candidate_runs: int, current_runs: int) -> Scope:
@@ -110,6 +113,7 @@ def mean_difference(mine: Array, theirs: Array) -> Difference:
         p_value,
         scope_of(len(mine), len(theirs)),
         (runs[0].of_one, runs[1].of_one),
+        (runs[0].noise, runs[1].noise),
     )
 
 
@@ -128,6 +132,7 @@ def run_difference(mine: Sequence[float], theirs: Sequence[float]) -> Difference
         1.0,
         scope_of(len(mine), len(theirs)),
         (runs[0].of_one, runs[1].of_one),
+        (runs[0].noise, runs[1].noise),
     )
 
 
@@ -166,15 +171,23 @@ def calibration_difference(mine: Sequence[DebiasedCalibration], theirs: Sequence
         p_value,
         scope_of(len(mine), len(theirs)),
         (runs[0].of_one, runs[1].of_one),
+        (runs[0].noise, runs[1].noise),
     )
 
 
 @dataclass(frozen=True)
 class _RunVariance:
-    """What an arm's runs add: the variance of one run's figure between runs (None for one run), and their number."""
+    """What an arm's runs add.
+
+    Attributes:
+        of_one: variance of one run's figure between runs; None for one run.
+        runs: their number.
+        noise: of the images, taken off ``of_one``.
+    """
 
     of_one: float | None
     runs: int
+    noise: float = 0.0
 
     @classmethod
     def of(cls, values: Array) -> "_RunVariance":
@@ -182,11 +195,10 @@ class _RunVariance:
         raw = cls.of_values(values.mean(1))
         if len(values) < 3 or values.shape[1] < 2:
             return raw
-        assert raw.of_one is not None
         runs, images = values.shape
         residuals = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
         together = float((residuals**2).sum()) / ((runs - 1) * (images - 1))
-        return cls(max(0.0, raw.of_one - together / images), runs)
+        return raw.net_of(together / images)
 
     @classmethod
     def of_errors(cls, errors: Sequence[DebiasedCalibration]) -> "_RunVariance":
@@ -194,16 +206,18 @@ class _RunVariance:
         raw = cls.of_values(np.array([one.root_mean_square for one in errors]))
         if len(errors) < 3:
             return raw
-        assert raw.of_one is not None
         ends = np.array([one.limits(1.0) for one in errors])
         of_images = float(np.mean((ends[:, 1] - ends[:, 0]) ** 2)) / 4
-        alone = 1 - mean_correlation([one.influence for one in errors])
-        return cls(max(0.0, raw.of_one - of_images * alone), len(errors))
+        return raw.net_of(of_images * (1 - mean_correlation([one.influence for one in errors])))
 
     @classmethod
     def of_values(cls, values: Array) -> "_RunVariance":
         """From one value a run, (S,)."""
         return cls(float(values.var(ddof=1)) if len(values) > 1 else None, len(values))
+
+    def net_of(self, noise: float) -> "_RunVariance":
+        """Without what the images add."""
+        return _RunVariance(max(0.0, (self.of_one or 0.0) - noise), self.runs, noise)
 
     def squared(self, level: float) -> float:
         """Its part of the squared half-width."""

@@ -1,7 +1,6 @@
 """How many images, or runs, would decide what these could not: the interval's end against a bound."""
 
 import math
-from collections.abc import Iterable
 
 from adsr_hf.decision.deltas import Delta
 from adsr_hf.decision.differences import LEVEL
@@ -26,35 +25,64 @@ def needed_to_decide(delta: Delta, bound: float) -> tuple[int | None, int | None
         Number of images, MOST_IMAGES where even these would not do, and number of runs for each side that has several,
         MOST_RUNS where these would not do; None for what need not grow.
     """
-    distance = abs(delta.delta - bound)
-    towards = delta.interval[0] if delta.delta >= bound else delta.interval[1]
-    parts = [(v, runs) for v, runs in zip(delta.run_variances, delta.seeds, strict=True) if v]
-    of_runs = sum(_squared(v, runs) for v, runs in parts)
-    shown = (delta.delta - towards) ** 2 - sum(_squared(v, runs, power=False) for v, runs in parts)
-    of_images = max(0.0, shown) * _stretch(math.inf) ** 2
-    if of_runs < distance**2:
-        return _images(delta.images, of_images, distance**2 - of_runs), None
-    if distance == 0:
-        return (None, MOST_RUNS) if parts else (MOST_IMAGES, None)
-    runs = _fewest_runs([v for v, _ in parts], max(distance**2 - of_images, distance**2 / 2))
-    left = distance**2 - sum(_squared(v, runs) for v, _ in parts)
-    return (None if of_images <= left else _images(delta.images, of_images, left)), runs
+    reach = _Reach(delta, bound)
+    distance = (delta.delta - bound) ** 2
+    if reach.squared(math.inf, None) < distance:
+        return _images(reach, distance, None), None
+    if not reach.parts:
+        return MOST_IMAGES, None
+    runs = next((one for one in range(2, MOST_RUNS) if reach.leaves_enough(distance, one)), MOST_RUNS)
+    return None if reach.squared(1.0, runs) < distance else _images(reach, distance, runs), runs
 
 
-def _images(images: int, of_images: float, left: float) -> int:
-    if of_images * images >= left * MOST_IMAGES:
-        return MOST_IMAGES
-    return math.ceil(images * of_images / left)
+class _Reach:
+    """How far an interval is expected to reach towards a bound, stretched for the power that is promised."""
+
+    def __init__(self, delta: Delta, bound: float) -> None:
+        towards = delta.interval[0] if delta.delta >= bound else delta.interval[1]
+        sides = zip(delta.run_variances, delta.run_noises, delta.seeds, strict=True)
+        self.images = delta.images
+        self.parts = [(variance, noise, runs) for variance, noise, runs in sides if variance is not None]
+        of_runs = sum(_quantile(1 - LEVEL / 2, runs - 1) ** 2 * variance / runs for variance, _, runs in self.parts)
+        self._of_images = max(0.0, (delta.delta - towards) ** 2 - of_runs) * _stretch(math.inf) ** 2
+
+    def squared(self, times: float, runs: int | None) -> float:
+        """With so many times the images, and so many runs a side (None: as many as there are)."""
+        result = self._of_images / times
+        for variance, noise, present in self.parts:
+            number = present if runs is None else runs
+            width = _quantile(1 - LEVEL / 2, number - 1) * _stretch(number - 1)
+            result += width**2 * _expected(variance, noise / times, number - 1) / number
+        return result
+
+    def leaves_enough(self, distance: float, runs: int) -> bool:
+        """Whether so many runs decide with the images at hand, or leave more images half of the distance."""
+        return self.squared(1.0, runs) < distance or self.squared(math.inf, runs) < distance / 2
 
 
-def _fewest_runs(variances: Iterable[float], left: float) -> int:
-    numbers = range(2, MOST_RUNS)
-    return next((runs for runs in numbers if sum(_squared(v, runs) for v in variances) < left), MOST_RUNS)
+def _images(reach: _Reach, distance: float, runs: int | None) -> int | None:
+    if not reach.images:
+        return None
+    low, high = 0, MOST_IMAGES
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reach.squared(middle / reach.images, runs) < distance else (middle, high)
+    return high
 
 
-def _squared(variance: float, runs: int, *, power: bool = True) -> float:
-    """The runs' part of the squared half-width, stretched for the power that is promised."""
-    return (_quantile(1 - LEVEL / 2, runs - 1) * (_stretch(runs - 1) if power else 1)) ** 2 * variance / runs
+def _expected(variance: float, noise: float, degrees: int) -> float:
+    """What is expected to be seen of a variance between runs when its noise is taken off and what is below 0 cut.
+
+    E ((v + n) X / k − n)₊ for a chi-square variable X of k degrees of freedom, with P_k(X > x) its upper tail:
+    (v + n) (P_{k+2}(X > c k) − c P_k(X > c k)) with c = n / (v + n).
+    """
+    from scipy.special import chdtrc
+
+    if noise == 0:
+        return variance
+    share = noise / (variance + noise)
+    tails = (float(chdtrc(more, share * degrees)) for more in (degrees + 2, degrees))
+    return (variance + noise) * (next(tails) - share * next(tails))
 
 
 def _stretch(degrees: float) -> float:

@@ -1,5 +1,8 @@
 """How many images or seeds decide: by hand. That they do so four times in five is simulated."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -76,4 +79,17 @@ def test_what_nothing_decides_is_capped() -> None:
     assert needed_to_decide(delta(0.01, 0.05), 0.01) == (MOST_IMAGES, None)
     _, seeds = needed_to_decide(delta(0.0001, 0.2, variances=(0.01, 0.01), runs=3), 0.0)
     assert seeds == MOST_RUNS
-    assert needed_to_decide(delta(0.01, 0.2, variances=(0.01, 0.01), runs=3), 0.01) == (None, MOST_RUNS)
+    assert needed_to_decide(delta(0.01, 0.2, variances=(0.01, 0.01), runs=3), 0.01) == (MOST_IMAGES, MOST_RUNS)
+
+
+def test_what_luck_makes_of_no_variance_between_runs_is_counted_on() -> None:
+    """Runs that do not differ are seen to differ, by what the images do to each: three runs by 0.37 of that."""
+    noise = 0.02**2
+    quiet = delta(0.03, 0.04, variances=(0.0, 0.0), runs=3)
+    expected = stats.chi2.expect(lambda x: max(x / 2 - 1, 0), args=(2,))
+    assert expected == pytest.approx(np.exp(-1), rel=1e-3)
+    images, seeds = needed_to_decide(replace(quiet, run_noises=(noise, noise)), 0.0)
+    width = stats.t.isf(0.025, 2) + stats.t.isf(0.2, 2)
+    squared = (POWER * 0.04) ** 2 + 2 * width**2 * expected * noise / 3
+    assert images == pytest.approx(400 * squared / 0.03**2, rel=0.01)
+    assert seeds is None
