@@ -25,6 +25,8 @@ from adsr_hf.pretrained import (
     load_config,
     load_for_new_head,
     load_image_processor,
+    refuse_pickles,
+    refuse_unsafe,
 )
 
 
@@ -45,11 +47,17 @@ def load_processor(arguments: ModelArguments) -> Any:
     """The checkpoint's own image processor, for ``image_size``; from scratch, one that maps pixels to [-1, 1].
 
     Raises:
-        ValueError: when the checkpoint has no image processor.
+        ValueError: when the checkpoint has no image processor, or is refused by :mod:`adsr_hf.pretrained`.
     """
     if arguments.model is None:
         side = arguments.image_size
         return ViTImageProcessorPil(size={"height": side, "width": side})
+    try:
+        # Before any image is decoded.
+        refuse_unsafe(arguments.model, revision=arguments.model_revision)
+        refuse_pickles(arguments.model, revision=arguments.model_revision)
+    except PretrainedError as error:
+        raise ValueError(f"model={arguments.model!r} is not loaded: {error}") from error
     try:
         processor = load_image_processor(arguments.model, revision=arguments.model_revision)
     except PretrainedError as error:

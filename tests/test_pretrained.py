@@ -176,7 +176,7 @@ def _undefended(name: str) -> Any:
     return checkpoint._undefended(name, torch.device("cpu"))
 
 
-WEIGHTLESS = {"config", "processor", "its processor"}
+WEIGHTLESS = {"config", "processor"}
 
 
 @pytest.mark.parametrize("door", DOORS)
