@@ -163,10 +163,24 @@ def test_whatever_changes_an_outcome_changes_the_key(changed: Callable[[], dict[
 
 def test_the_code_that_decides_changes_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = key()
-    edited = tmp_path / "corruptions.py"
-    edited.write_bytes(Path(str(keys.corruptions.__file__)).read_bytes().replace(b"0.04", b"0.08", 1))
-    monkeypatch.setattr(keys.corruptions, "__file__", str(edited))
+    edited = tmp_path / "severities.py"
+    edited.write_bytes(Path(str(keys.severities.__file__)).read_bytes().replace(b"0.04", b"0.05", 1))
+    monkeypatch.setattr(keys.severities, "__file__", str(edited))
     assert key() != before
+
+
+def test_what_the_deciding_code_uses_decides_too() -> None:
+    """But for what only counts, keeps or describes."""
+    deciding = [str(module.__name__) for module in keys._DECIDING_CODE]
+    others = ["errors", "data", "pretrained", "processes", "radius", "files", "field_checks", "fine_tuning"]
+    others += [f"evaluation.{name}" for name in ("fingerprints", "journal", "passes", "plan", "remaining_time")]
+    others += ["evaluation.sanity"]
+    known = (*deciding, *(f"adsr_hf.{name}" for name in others))
+    for module in keys._DECIDING_CODE:
+        path = Path(str(module.__file__))
+        for source in path.parent.rglob("*.py") if path.name == "__init__.py" else [path]:
+            for used in re.findall(r"^\s*from (adsr_hf[\w.]*) import", source.read_text(), flags=re.MULTILINE):
+                assert used in known or used.startswith(tuple(f"{name}." for name in known)), (source.name, used)
 
 
 def test_what_changes_no_outcome_keeps_the_key() -> None:
