@@ -152,28 +152,31 @@ def test_raw_tensors_name_their_file(tmp_path: Path) -> None:
         save_tensors(tmp_path / "teacher.safetensors", {"x": torch.zeros(100_000)})
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A run with all three of its checkpoints, and what it ended with."""
+    folder = tmp_path_factory.mktemp("whole")
+    trainer = tiny_trainer(folder, max_steps=3, **(SAVING | {"save_total_limit": 3}))
+    trainer.train()
+    assert max(path.stat().st_size for path in (folder / "checkpoint-3").iterdir()) > 40_000
+    return folder, snapshot(trainer)
+
+
 @pytest.mark.parametrize("size", [500, 5_000, 20_000, 40_000])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_disk_that_fills_up_in_a_checkpoint_costs_that_one_alone(tmp_path: Path, size: int, first: bool) -> None:
+def test_a_disk_that_fills_up_in_a_checkpoint_costs_that_one_alone(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]], size: int, first: bool
+) -> None:
     """Whichever file it hits, the run names the checkpoint and, given room, ends as if nothing had happened."""
-    whole = tiny_trainer(tmp_path / "whole", max_steps=3, **SAVING)
-    whole.train()
-    largest = max(path.stat().st_size for path in (tmp_path / "whole" / "checkpoint-3").iterdir())
-    assert largest > 40_000
-    run = tmp_path / "run"
+    cut, resume = ("checkpoint-1", None) if first else ("checkpoint-2", True)
     if not first:
-        shutil.copytree(tmp_path / "whole", run)
-        shutil.rmtree(run / "checkpoint-3")
-        begun = tiny_trainer(tmp_path / "begun", max_steps=3, **(SAVING | {"save_total_limit": 3}))
-        begun.train()
-        shutil.copytree(tmp_path / "begun" / "checkpoint-1", run / "checkpoint-1")
-    trainer = tiny_trainer(run, max_steps=3, **SAVING)
-    cut = "checkpoint-1" if first else "checkpoint-2"
-    with files_end_at(size), pytest.raises(WriteError, match=f"{run / cut} cannot be written"):
-        trainer.train(resume_from_checkpoint=None if first else True)
-    continued = tiny_trainer(run, model=tiny_vit(seed=0 if first else 99), max_steps=3, **SAVING)
-    continued.train(resume_from_checkpoint=None if first else True)
-    assert_identical(snapshot(continued), snapshot(whole))
+        shutil.copytree(whole[0] / "checkpoint-1", tmp_path / "checkpoint-1")
+    trainer = tiny_trainer(tmp_path, max_steps=3, **SAVING)
+    with files_end_at(size), pytest.raises(WriteError, match=f"{tmp_path / cut} cannot be written"):
+        trainer.train(resume_from_checkpoint=resume)
+    continued = tiny_trainer(tmp_path, model=tiny_vit(seed=0 if first else 99), max_steps=3, **SAVING)
+    continued.train(resume_from_checkpoint=resume)
+    assert_identical(snapshot(continued), whole[1])
 
 
 def test_a_model_that_cannot_be_saved_names_its_folder(tmp_path: Path) -> None:
