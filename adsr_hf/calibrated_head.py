@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.classifier import bare_copy, logits_of, number_of_classes
+from adsr_hf.modes import forget_derived_tensors
 
 # A power of two scales floats without rounding: what the head's structure does to it is all that shows.
 _PROBE_TEMPERATURE = 2.0
@@ -69,6 +70,7 @@ def _verified_head(model: nn.Module, temperature: float, pixel_values: Tensor, i
     name = calls[-1]
     _refuse_shared(copied, name, calls, kind)
     _scale(copied.get_submodule(name), temperature)
+    forget_derived_tensors(copied)
     _, after = _calls_and_logits(copied, pixel_values, inputs)
     wanted = before / temperature
     # Rounding of the scaled weights, relative to the largest logit: features are the same to the bit.

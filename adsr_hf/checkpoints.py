@@ -17,6 +17,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from adsr_hf.disk_errors import naming_what_was_written
 from adsr_hf.files import sync_folder, sync_tree, write_json
 from adsr_hf.fine_tuning.lora import raw_state
+from adsr_hf.modes import forget_derived_tensors
 
 MANIFEST_FILE = "manifest.json"
 TEACHER_FILE = "teacher.safetensors"
@@ -252,6 +253,7 @@ def _copy_state(model: nn.Module, state: dict[str, Tensor], checkpoint: Path) ->
             "the model with the config that the checkpoint holds"
         )
     model.load_state_dict(state, strict=False)
+    forget_derived_tensors(model)
 
 
 def _sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.attacks.pixels import PixelSpace
+from adsr_hf.modes import forget_derived_tensors
 
 # Their two heads are averaged for inference, and their own documentation calls them inference-only.
 INFERENCE_ONLY = {
@@ -99,10 +100,12 @@ def bare_copy(model: Model, *, shared: Iterable[nn.Parameter] = ()) -> Model:
     """A deep copy that shares no storage with ``model`` and runs the class's own, unwrapped forward.
 
     A forward wrapped for mixed precision is bound to the original: a plain deep copy would compute with its weights.
+    What modules derived from their weights is not copied; where it has a gradient, it could not be.
 
     Args:
         shared: parameters of ``model`` that the copy holds as they are, instead of copies.
     """
+    forget_derived_tensors(model)
     wrapped = {name: model.__dict__.pop(name) for name in _WRAPPED_FORWARD if name in model.__dict__}
     try:
         with torch.no_grad():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.classifier import bare_copy
+from adsr_hf.modes import forget_derived_tensors
 
 
 class EMATeacher:
@@ -63,6 +64,7 @@ class EMATeacher:
             else:
                 mine.copy_(theirs)
         torch._foreach_lerp_(averages, current, 1 - (self.decay if decay is None else decay))
+        forget_derived_tensors(self.model)
 
     @torch.no_grad()
     def forward(self, pixel_values: Tensor, **inputs: Any) -> Any:
@@ -94,6 +96,7 @@ class EMATeacher:
                 )
         for name, tensor in own.items():
             tensor.copy_(state[name])
+        forget_derived_tensors(self.model)
 
     def _tensors(self) -> dict[str, Tensor]:
         averaged = {name: value for name, value in self.model.named_parameters() if name not in self._frozen}

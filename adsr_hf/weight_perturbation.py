@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adsr_hf.modes import forget_derived_tensors
+
 # Maps a network to its loss, a scalar.
 LossOf = Callable[[Callable[..., Any]], Tensor]
 
@@ -62,12 +64,14 @@ class WeightPerturbation:
         with torch.no_grad():
             self._kept = [tensor.detach().clone() for tensor in self.tensors]
             torch._foreach_add_(self.tensors, moves)
+        forget_derived_tensors(self.model)
 
     @torch.no_grad()
     def restore(self) -> None:
         """Bring the weights back, bit for bit; without a perturbation nothing happens."""
         if self._kept is not None:
             torch._foreach_copy_(self.tensors, self._kept)
+            forget_derived_tensors(self.model)
             self._kept = None
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from adsr_hf.classifier import bare_copy
 from adsr_hf.fine_tuning.lora import base_network
+from adsr_hf.modes import forget_derived_tensors
 
 
 class BFloat16Copy:
@@ -30,3 +31,4 @@ class BFloat16Copy:
         copies = [*self.model.parameters(), *self.model.buffers()]
         originals = [*model.parameters(), *model.buffers()]
         torch._foreach_copy_(copies, originals)
+        forget_derived_tensors(self.model)
