@@ -107,7 +107,8 @@ def _check_threat(config: dict[str, Any]) -> None:
 def _check_history(history: list[dict[str, Any]]) -> None:
     for place, entry in enumerate(history):
         for name in _DRAWN & entry.keys():
-            if type(entry[name]) not in (int, float):
-                raise ShapeError(f"log_history[{place}].{name} is {entry[name]!r}, but must be a number")
+            value = entry[name]
+            if type(value) not in (int, float) or (type(value) is int and abs(value) >= 2**63):
+                raise ShapeError(f"log_history[{place}].{name} is {str(value)[:80]!r}, but must be a number")
         if "step" not in entry:
             raise ShapeError(f"log_history[{place}].step is missing")

@@ -31,6 +31,7 @@ def change(run: Path, **changes: Any) -> Path:
         ({"config": {"method": "adsr", "norm": "L7", "epsilon": 1}}, "are no threat model"),
         ({"config": {"method": "adsr", "norm": "Linf", "epsilon": 1, "publish": "ema"}}, "config.publish is 'ema'"),
         ({"log_history": [{"step": 1, "images_per_second": "fast"}]}, r"log_history\[0\].images_per_second is 'fast'"),
+        ({"log_history": [{"step": 10**400}]}, r"log_history\[0\].step is '1000"),
         ({"log_history": [{"loss": 1.0}]}, r"log_history\[0\].step is missing"),
         ({"robust_overfitting": {"student": {"best": 0.5}}}, "robust_overfitting.student.best_step is missing"),
         ({"robust_overfitting": {"someone": {}}}, "a key of robust_overfitting is 'someone'"),
