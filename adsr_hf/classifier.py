@@ -16,6 +16,16 @@ INFERENCE_ONLY = {
     "LevitForImageClassificationWithTeacher": "LevitForImageClassification",
 }
 
+_IMAGES = "instead of images as pixel_values of shape (B, C, H, W)"
+
+# Types of transformers' models whose image classifier does not fit, and why.
+UNUSABLE = {
+    "imagegpt": f"takes the number of each pixel's nearest colour (input_ids) {_IMAGES}",
+    "pp_lcnet": "gives its scores as last_hidden_state, and no logits",
+    "shieldgemma2": f"takes a question in words (input_ids) with each image {_IMAGES}",
+    "siglip2": f"takes patches of images of any shape (pixel_values of shape (B, N, D)) {_IMAGES}",
+}
+
 # accelerate writes these into the instance when it wraps a model's forward for mixed precision.
 _WRAPPED_FORWARD = ("forward", "_original_forward")
 
@@ -44,13 +54,32 @@ def number_of_classes(model: nn.Module) -> int:
     return int(num_labels)
 
 
-def check_trainable(model: nn.Module) -> None:
-    """Refuse classes that their authors publish for inference alone.
+def check_usable(model_type: str | None) -> None:
+    """Refuse a type of transformers' models whose classifier does not map images to logits.
 
     Raises:
-        ValueError: naming the class to train instead.
+        ValueError: saying what it does.
+    """
+    if model_type in UNUSABLE:
+        raise ValueError(
+            f"model_type={model_type!r} {UNUSABLE[model_type]}, so that it can be neither attacked nor trained here; "
+            "use another type, such as vit or siglip"
+        )
+
+
+def check_trainable(model: nn.Module) -> None:
+    """Refuse classes of transformers that do not map images to logits, or are published for inference alone.
+
+    Args:
+        model: the bare classifier, without adapters.
+
+    Raises:
+        ValueError: naming what to train instead.
     """
     name = type(model).__name__
+    if type(model).__module__.startswith("transformers."):
+        # A class of one's own may do it.
+        check_usable(getattr(getattr(model, "config", None), "model_type", None))
     if name in INFERENCE_ONLY:
         raise ValueError(
             f"model={name} averages two heads and is for inference only; train {INFERENCE_ONLY[name]} instead "

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from adsr_hf.class_names import match_names
-from adsr_hf.classifier import INFERENCE_ONLY
+from adsr_hf.classifier import INFERENCE_ONLY, check_usable
 from adsr_hf.fine_tuning.freezing import freeze
 from adsr_hf.fine_tuning.head import renew_head, reorder_head
 from adsr_hf.fine_tuning.lora import add_adapters
@@ -26,7 +26,6 @@ from adsr_hf.pretrained import (
     load_for_new_head,
     load_image_processor,
     refuse_pickles,
-    refuse_unsafe,
 )
 
 
@@ -47,14 +46,16 @@ def load_processor(arguments: ModelArguments) -> Any:
     """The checkpoint's own image processor, for ``image_size``; from scratch, one that maps pixels to [-1, 1].
 
     Raises:
-        ValueError: when the checkpoint has no image processor, or is refused by :mod:`adsr_hf.pretrained`.
+        ValueError: when the checkpoint has no image processor or is refused by :mod:`adsr_hf.pretrained`, or the
+            architecture does not fit.
     """
     if arguments.model is None:
+        check_usable(arguments.model_type)
         side = arguments.image_size
         return ViTImageProcessorPil(size={"height": side, "width": side})
     try:
         # Before any image is decoded.
-        refuse_unsafe(arguments.model, revision=arguments.model_revision)
+        load_config(arguments.model, revision=arguments.model_revision)
         refuse_pickles(arguments.model, revision=arguments.model_revision)
     except PretrainedError as error:
         raise ValueError(f"model={arguments.model!r} is not loaded: {error}") from error

@@ -27,6 +27,7 @@ from transformers.utils import (
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 import adsr_hf.networks  # noqa: F401  (transformers knows its architectures from then on)
+from adsr_hf.classifier import check_usable
 
 _SAFE_WEIGHTS = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
 # What transformers reads before it knows what to build.
@@ -42,11 +43,14 @@ def load_config(source: str | Path, *, revision: str = "main") -> PreTrainedConf
     """The config of a Hub name or a folder.
 
     Raises:
-        PretrainedError: a ValueError, when there is none, or the source is refused by :func:`refuse_unsafe`.
+        PretrainedError: a ValueError, when there is none, its type does not fit, or the source is refused by
+            :func:`refuse_unsafe`.
     """
     refuse_unsafe(source, revision=revision)
     try:
-        return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        check_usable(config.model_type)
+        return config
     except (OSError, ValueError, KeyError) as error:
         raise PretrainedError(_first_line(error)) from error
 
@@ -95,7 +99,7 @@ def load_for_new_head(source: str | Path, *, revision: str = "main", **options: 
 
 
 def _load(source: str | Path, revision: str, options: dict[str, Any]) -> tuple[PreTrainedModel, dict[str, Any]]:
-    refuse_unsafe(source, revision=revision)
+    load_config(source, revision=revision)
     refuse_pickles(source, revision=revision)
     try:
         return AutoModelForImageClassification.from_pretrained(

@@ -12,6 +12,7 @@ from adsr_hf.attacks import PixelSpace
 from adsr_hf.attacks.normalisation import NormalisationCheck
 from adsr_hf.classifier import check_trainable, logits_of
 from adsr_hf.config import ADSRConfig
+from adsr_hf.fine_tuning.lora import base_network
 from adsr_hf.fixed_teacher import load_fixed_teacher
 from adsr_hf.mixing import mix_batch
 from adsr_hf.objectives import Objective
@@ -64,7 +65,7 @@ class ADSRTrainer(CalibratingTrainer):
             raise ValueError(
                 "compute_loss_func cannot be used: the loss is the method's own. Leave it out, or use Trainer"
             )
-        check_trainable(self.model)
+        check_trainable(base_network(self.model))
         self._prepare_evaluation(pixel_space)
         self._prepare_attacks()
         self._fixed_teacher: nn.Module | None = None
