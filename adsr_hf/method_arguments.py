@@ -142,6 +142,11 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
         return self.settled_objective != "clean"
 
     @property
+    def replaces_loss(self) -> bool:
+        """Whether the method has a loss of its own in place of Trainer's."""
+        return self.attacks or self.mixes or self.weight_perturbation != "none"
+
+    @property
     def rectifies(self) -> bool:
         """Whether a teacher rectifies the labels."""
         return self.settled_labels == "adsr"

@@ -37,25 +37,29 @@ def model_loss(
     num_classes: int,
     *,
     takes_count: bool,
+    keep_modes: bool = False,
 ) -> ModelLoss | None:
-    """Look at the model's own loss on one batch under made-up labels, in eval mode; None where it computes none.
+    """Look at the model's own loss on one batch under made-up labels; None where it computes none.
 
     Args:
-        model: the bare model, which is left as it was.
+        model: the bare model, which is left as it was, but for batch statistics with ``keep_modes``.
         pixel_values: (B, C, H, W) normalised inputs.
         others: what else the model takes.
         num_classes: K.
         takes_count: whether it can be given ``num_items_in_batch``. Many of transformers' classifiers take it with
             their other arguments and leave it unused, which Trainer does not know.
+        keep_modes: look at it in the modes that the modules have, instead of in eval mode.
     """
     if "labels" not in inspect.signature(type(base_network(model)).forward).parameters:
         return None
     images = len(pixel_values)
+    accelerators = [pixel_values.device] if pixel_values.is_cuda else []
     labels = torch.arange(images, device=pixel_values.device) % num_classes
 
     def computed(**count: int) -> tuple[float, float, float] | None:
         """Loss, cross-entropy, and by how much two equal losses may differ."""
-        with under_attack(model), torch.no_grad():
+        # The same dropout in each pass, and none of the random numbers that training draws.
+        with under_attack(model, keep_modes=keep_modes), torch.random.fork_rng(devices=accelerators), torch.no_grad():
             output = model(pixel_values=pixel_values, labels=labels, **others, **count)
         own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
         if own is None:

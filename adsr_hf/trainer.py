@@ -114,7 +114,7 @@ class ADSRTrainer(CalibratingTrainer):
                 self.set_up_method()
             pixels = self.pixel_space.recover(pixel_values)
             self._normalisation.look(pixel_values)
-            if self.args.attacks or self.args.mixes or self.args.weight_perturbation != "none":
+            if self.args.replaces_loss:
                 self.refuse_extra_loss(inputs)
                 loss, outputs = self._methods_loss(model, pixel_values, pixels, labels, others, num_items_in_batch)
             else:
@@ -132,6 +132,7 @@ class ADSRTrainer(CalibratingTrainer):
         others: dict[str, Any],
         images_in_step: Tensor | int | None,
     ) -> tuple[Tensor, Any]:
+        self.used_methods_loss = True
         args, figures = self.args, dict[str, Tensor | float]()
         if args.rectifies:
             targets = self._rectified_targets(pixel_values, labels, others, figures)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adsr_hf.classifier import logits_of
+from adsr_hf.classifier import bare_copy, logits_of
 from adsr_hf.model_loss import ModelLoss, model_loss
 from adsr_hf.objectives import soft_cross_entropy
 from adsr_hf.targets import one_hot_labels
@@ -25,6 +25,7 @@ class LossTrainer(EvaluatingTrainer):
         self._images_in_step: Tensor | int | None = None
         self._model_loss: ModelLoss | None = None
         self._looked_at_loss = False
+        self.used_methods_loss = False
         if self.args.label_names is None and not self.label_names:
             # Trainer reads them off the model's forward, and this one leaves the loss to others.
             self.label_names = ["labels"]
@@ -33,6 +34,7 @@ class LossTrainer(EvaluatingTrainer):
         """See ResumableTrainer; the model may have become another."""
         super().set_up_method()
         self._looked_at_loss = False
+        self.used_methods_loss = False
 
     def trainers_loss(
         self, model: nn.Module, inputs: dict[str, Any], images_in_step: Tensor | int | None
@@ -77,13 +79,16 @@ class LossTrainer(EvaluatingTrainer):
         """What the model's own loss is, found with the first batch."""
         if not self._looked_at_loss:
             others = {name: value for name, value in inputs.items() if name not in ("pixel_values", "labels")}
+            # Some models add to their loss in training mode alone, where a pass changes batch statistics.
+            in_training = self.args.replaces_loss and self.model.training
             with self.accelerator.autocast():
                 self._model_loss = model_loss(
-                    self.model,
+                    bare_copy(self.model) if in_training else self.model,
                     inputs["pixel_values"],
                     others,
                     self.num_classes,
                     takes_count=self.model_accepts_loss_kwargs,
+                    keep_modes=in_training,
                 )
             self._looked_at_loss = True
         return self._model_loss
@@ -100,9 +105,17 @@ class LossTrainer(EvaluatingTrainer):
         return batches, counted
 
     def after_optimizer_step(self) -> None:
-        """See ResumableTrainer."""
+        """See ResumableTrainer; refuse a subclass that trains without the method and would be published under it."""
         super().after_optimizer_step()
         self._images_in_step = None
+        if self.args.replaces_loss and not self.used_methods_loss:
+            raise ValueError(
+                f"method={self.args.method!r} was not asked for its loss in the first step: {type(self).__name__} overrides "
+                "compute_loss or training_step and does not call the one of ADSRTrainer, so that nothing was attacked, "
+                "mixed or perturbed, and the run would be called what it is not. Call super().compute_loss(...) and "
+                "change what it returns; or leave the whole loss to yours with method='clean', without mixing and "
+                "weight_perturbation"
+            )
 
     def share_of_step(self, images: int, images_in_step: Tensor | int | None) -> Tensor | float:
         """Weight that makes every image of an optimizer step count alike, over unequal micro-batches and processes."""

@@ -3,6 +3,7 @@
 The behaviours are those that transformers' own tests of Trainer ask of it.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,16 @@ class OwnLoss(Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
+class OwnTrainingStep(Trainer):
+    """A user's training_step that never asks Trainer's."""
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        model.train()
+        loss = nn.functional.cross_entropy(model(pixel_values=inputs["pixel_values"]).logits, inputs["labels"])
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+
 class TestSubclassesAndCallbacks:
     def test_predicting_inside_an_evaluation(self, tmp_path: Path) -> None:
         both = pair(tmp_path, given={"callbacks": lambda: [PredictsInside()]})
@@ -249,6 +260,32 @@ class TestSubclassesAndCallbacks:
         assert_same_weights(theirs.model, ours.model)
         assert theirs.state.log_history[0]["loss"] == ours.state.log_history[0]["loss"]
         assert_shared(theirs.evaluate(), ours.evaluate())
+
+    @pytest.mark.parametrize("config", [{"method": "pgd_at"}, {"method": "adsr"}, {"mixup": 0.8}], ids=str)
+    @pytest.mark.parametrize("base", [OwnLoss, OwnTrainingStep])
+    def test_a_method_that_is_passed_over_is_no_method(
+        self, tmp_path: Path, base: type, config: dict[str, Any]
+    ) -> None:
+        """It would train without any attack, and be published as adversarially trained."""
+        given = {"method": "pgd_at"} | config
+        trainer = type("Own", (base, ADSRTrainer), {})(
+            model=tiny_vit(),
+            args=ADSRConfig(output_dir=str(tmp_path), attack_steps=1, **(COMMON | given)),
+            train_dataset=TinyImages(30),
+            processing_class=tiny_processor(),
+        )
+        with pytest.raises(ValueError, match=r"Own overrides compute_loss or training_step.*super\(\)\.compute_loss"):
+            trainer.train()
+        assert trainer.state.global_step == 0
+
+    def test_a_loss_that_adds_to_the_methods_is_taken(self, tmp_path: Path) -> None:
+        class Penalised(ADSRTrainer):
+            def compute_loss(self, model: Any, *given: Any, **named: Any) -> Any:
+                return super().compute_loss(model, *given, **named) + 1e-3 * model.classifier.weight.square().sum()
+
+        config = ADSRConfig(output_dir=str(tmp_path), method="pgd_at", attack_steps=1, **COMMON)
+        trainer = Penalised(tiny_vit(), config, train_dataset=TinyImages(30), processing_class=tiny_processor())
+        assert trainer.train().global_step == 4
 
     def test_a_loader_without_a_data_set(self, tmp_path: Path) -> None:
         class Bare:
@@ -389,16 +426,18 @@ class TestTraining:
 class WithBalance(nn.Module):
     """A classifier whose own loss has a second term, and whose output is a plain dict."""
 
-    def __init__(self, model: nn.Module, weight: float) -> None:
+    def __init__(self, model: nn.Module, weight: float, *, in_training_alone: bool = False) -> None:
         super().__init__()
         self.inner, self.weight, self.config = model, weight, model.config
+        self.in_training_alone = in_training_alone
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         logits = self.inner(pixel_values=pixel_values).logits
         if labels is None:
             return {"logits": logits}
         loss = nn.functional.cross_entropy(logits, labels)
-        return {"loss": loss + self.weight * logits.square().mean(), "logits": logits}
+        weight = 0.0 if self.in_training_alone and not self.training else self.weight
+        return {"loss": loss + weight * logits.square().mean(), "logits": logits}
 
 
 class WithoutLoss(nn.Module):
@@ -425,12 +464,28 @@ class TestLossesOfTheModelsOwn:
         assert_shared(theirs.evaluate(), ours.evaluate())
 
     @pytest.mark.parametrize("method", ["pgd_at", "trades", "adsr"])
-    def test_a_method_with_a_loss_of_its_own_refuses_to_drop_it(self, tmp_path: Path, method: str) -> None:
-        trainer = pair(tmp_path, model=lambda: WithBalance(tiny_vit(), 0.5), method=method)[1]
+    @pytest.mark.parametrize("in_training_alone", [True, False])
+    def test_a_method_with_a_loss_of_its_own_refuses_to_drop_it(
+        self, tmp_path: Path, method: str, in_training_alone: bool
+    ) -> None:
+        def model() -> nn.Module:
+            return WithBalance(tiny_vit(hidden_dropout_prob=0.3), 0.5, in_training_alone=in_training_alone)
+
+        trainer = pair(tmp_path, model=model, method=method)[1]
         with pytest.raises(
             ValueError, match=r"has a loss of its own, \+0\.\d+ beside the cross-entropy.*compute_loss"
         ):
             trainer.train()
+
+    def test_looking_for_it_leaves_no_trace(self, tmp_path: Path) -> None:
+        trainer = pair(tmp_path, model=lambda: tiny_model("resnet"), method="pgd_at")[1]
+        trainer.set_up_method()
+        trainer.model.train()
+        before, random = copy.deepcopy(trainer.model.state_dict()), torch.get_rng_state()
+        trainer.refuse_extra_loss(TinyImages(8).batch())
+        assert_equal(list(before.values()), list(trainer.model.state_dict().values()))
+        assert torch.equal(torch.get_rng_state(), random)
+        assert all(module.training for module in trainer.model.modules())
 
     def test_one_that_is_the_cross_entropy_is_none(self, tmp_path: Path) -> None:
         trainer = pair(tmp_path, model=lambda: WithBalance(tiny_vit(), 0.0), method="adsr")[1]
