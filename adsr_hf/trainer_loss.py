@@ -110,11 +110,10 @@ class LossTrainer(EvaluatingTrainer):
         self._images_in_step = None
         if self.args.replaces_loss and not self.used_methods_loss:
             raise ValueError(
-                f"method={self.args.method!r} was not asked for its loss in the first step: {type(self).__name__} overrides "
-                "compute_loss or training_step and does not call the one of ADSRTrainer, so that nothing was attacked, "
-                "mixed or perturbed, and the run would be called what it is not. Call super().compute_loss(...) and "
-                "change what it returns; or leave the whole loss to yours with method='clean', without mixing and "
-                "weight_perturbation"
+                f"method={self.args.method!r} was not asked for its loss in the first step: {type(self).__name__} "
+                "overrides compute_loss or training_step and does not call ADSRTrainer's, so that nothing was "
+                "attacked, mixed or perturbed. Call super().compute_loss(...) and change what it returns; or leave "
+                "the whole loss to yours with method='clean', without mixing and weight_perturbation"
             )
 
     def share_of_step(self, images: int, images_in_step: Tensor | int | None) -> Tensor | float:
