@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import PPLCNetForImageClassification
+from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from adsr_hf import ADSRTrainer
+from adsr_hf.classifier import check_trainable
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.models import load_processor
+from adsr_hf.pretrained import PretrainedError, load_classifier
 from tests.families import REFUSED, TRAINED, build
 from tests.tiny import CHECKPOINTING, SIZE, TinyImages, tiny_trainer
 
@@ -98,6 +102,19 @@ def test_a_type_that_does_not_fit_is_refused_before_data_are_read(model_type: st
     build(name).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"is not loaded: model_type='{model_type}'"):
         load_processor(ModelArguments(model=str(tmp_path)))
+    with pytest.raises(PretrainedError, match=f"model_type='{model_type}'"):
+        load_classifier(tmp_path)
+
+
+def test_a_class_around_one_that_does_not_fit_is_taken() -> None:
+    class WithLogits(PPLCNetForImageClassification):
+        def forward(self, pixel_values: Tensor, **kwargs: Any) -> ImageClassifierOutput:
+            return ImageClassifierOutput(logits=super().forward(pixel_values, **kwargs).last_hidden_state)
+
+    plain = build("PPLCNetForImageClassification")
+    with pytest.raises(ValueError, match="no logits"):
+        check_trainable(plain)
+    check_trainable(WithLogits(plain.config))
 
 
 @pytest.mark.parametrize("name", classes())

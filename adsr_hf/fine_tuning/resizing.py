@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from adsr_hf.modes import set_modes
+
 _WITH_POSITIONS = ("vit", "deit", "dinov2", "dinov2_with_registers", "beit")
 _OF_ANY_SIZE = ("convnext", "convnextv2", "resnet", "adsr_cifar_resnet")
 
@@ -61,7 +63,8 @@ def resize_network(model: Network, *, image_size: int | None = None, patch_size:
     resized.to(model.device, model.dtype).load_state_dict(state)
     for name, parameter in model.named_parameters():
         resized.get_parameter(name).requires_grad = parameter.requires_grad
-    return resized.train(model.training)
+    set_modes([(resized.get_submodule(name), module.training) for name, module in model.named_modules()])
+    return resized
 
 
 def resample_positions(positions: Tensor, old_grid: int, new_grid: int) -> Tensor:

@@ -95,9 +95,12 @@ def test_mode_dtype_attention_and_frozen_weights_are_those_of_the_network() -> N
     model = network("vit").bfloat16().train()
     model.set_attn_implementation("eager")
     frozen = freeze(model, ["embeddings", "layers.0"])
+    model.vit.embeddings.eval()
     resized = resize_network(model, image_size=8, patch_size=2)
     assert {name for name, parameter in resized.named_parameters() if not parameter.requires_grad} == set(frozen)
-    assert resized.training
+    modes = {name: module.training for name, module in resized.named_modules()}
+    assert modes == {name: module.training for name, module in model.named_modules()}
+    assert set(modes.values()) == {True, False}
     assert resized.dtype == torch.bfloat16
     assert resized.config._attn_implementation == "eager"
 
