@@ -27,6 +27,12 @@ _REAL = (
     ("eval_delay", 0.0, float("inf"), "0 evaluates from the start"),
     ("seed", 0.0, _LARGEST_SEED, "any whole number there will do"),
 )
+# Name, and what says whether it counts.
+_COUNTED_IN_STEPS = (
+    ("logging_steps", "logging_strategy"),
+    ("eval_steps", "eval_strategy"),
+    ("save_steps", "save_strategy"),
+)
 
 
 def check_training_ranges(arguments: TrainingArguments) -> None:
@@ -39,6 +45,12 @@ def check_training_ranges(arguments: TrainingArguments) -> None:
         at_least(name, getattr(arguments, name), low, fix=fix)
     for name, least, largest, fix in _REAL:
         in_range(name, getattr(arguments, name) or 0, low=least, high=largest, fix=fix)
+    for name, strategy in _COUNTED_IN_STEPS:
+        if getattr(arguments, strategy) == "steps" and not getattr(arguments, name) > 0:
+            raise ValueError(
+                f"{name}={getattr(arguments, name):g} with {strategy}='steps' would never come, and must be above 0; "
+                f"below 1 it is a share of the run. {strategy}='no' leaves it out"
+            )
     if arguments.max_steps <= 0 and not arguments.num_train_epochs > 0:
         raise ValueError(
             f"num_train_epochs={arguments.num_train_epochs:g} trains nothing and must be above 0; to evaluate alone, "
