@@ -18,6 +18,7 @@ from adsr_hf.disk_errors import naming_what_was_written
 from adsr_hf.files import sync_folder, sync_tree, write_json
 from adsr_hf.fine_tuning.lora import raw_state
 from adsr_hf.modes import forget_derived_tensors
+from adsr_hf.pretrained import CANNOT_BE_LOADED, PretrainedError, refuse_pickles, refuse_unsafe
 
 MANIFEST_FILE = "manifest.json"
 TEACHER_FILE = "teacher.safetensors"
@@ -169,13 +170,16 @@ def load_weights(model: nn.Module, checkpoint: Path) -> None:
     own, so that a plain ``load_state_dict`` skips them with a mere warning. ``from_pretrained`` knows the conversion.
 
     Raises:
-        CheckpointError: when a weight is missing, unexpected, of another shape, or the file is damaged.
+        CheckpointError: when a weight is missing, unexpected, of another shape, the file is damaged, or one beside it
+            names code or weights from elsewhere.
     """
     if not isinstance(model, PreTrainedModel):
         # Trainer saves such a module's state under its own names.
         load_raw_weights(model, checkpoint / SAFE_WEIGHTS_NAME)
         return
     try:
+        refuse_unsafe(checkpoint)
+        refuse_pickles(checkpoint)
         restored, report = type(model).from_pretrained(
             checkpoint,
             output_loading_info=True,
@@ -183,7 +187,9 @@ def load_weights(model: nn.Module, checkpoint: Path) -> None:
             trust_remote_code=False,
             use_safetensors=True,
         )
-    except (SafetensorError, OSError, RuntimeError) as error:
+    except PretrainedError as error:
+        raise CheckpointError(str(error)) from error
+    except CANNOT_BE_LOADED as error:
         raise CheckpointError(_damaged(checkpoint, str(error))) from error
     problems = {kind: sorted(map(str, keys)) for kind, keys in report.items() if keys and kind != "error_msgs"}
     if problems or report.get("error_msgs"):

@@ -20,7 +20,9 @@ from adsr_hf.fine_tuning.lora import add_adapters
 from adsr_hf.fine_tuning.resizing import resize_network, resize_processor
 from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.pretrained import (
+    CANNOT_BE_LOADED,
     PretrainedError,
+    first_line,
     load_classifier,
     load_config,
     load_for_new_head,
@@ -129,8 +131,8 @@ def _from_scratch(arguments: ModelArguments, labels: dict[str, Any]) -> ModelAnd
     where = f"model_type={arguments.model_type!r} with {fields}"
     try:
         config = AutoConfig.for_model(arguments.model_type, **labels, **fields)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{where}: {error}") from error
+    except CANNOT_BE_LOADED as error:
+        raise ValueError(f"{where}: {first_line(error)}; correct model_type or model_config") from error
     unknown = sorted(set(arguments.config_fields) - set(type(config)().to_dict()))
     if unknown:
         raise ValueError(
@@ -145,8 +147,8 @@ def _from_scratch(arguments: ModelArguments, labels: dict[str, Any]) -> ModelAnd
     config.architectures = [_trainable_class(config).__name__]
     try:
         model = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
-    except (ImportError, ValueError, KeyError, TypeError, RuntimeError, ArithmeticError) as error:
-        raise ValueError(f"{where}: {error}") from error
+    except CANNOT_BE_LOADED as error:
+        raise ValueError(f"{where}: {first_line(error)}; correct model_type or model_config") from error
     return ModelAndLabels(model, f"{arguments.model_type} from scratch")
 
 

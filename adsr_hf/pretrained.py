@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -32,7 +33,16 @@ from adsr_hf.classifier import check_usable
 _SAFE_WEIGHTS = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
 # What transformers reads before it knows what to build.
 _DESCRIPTIONS = (CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME, ADAPTER_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME)
+# The keys of a config that name how something is computed; a value with a slash is code from the Hub.
+_IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+# What transformers raises for descriptions with values that nobody writes, or that ask for packages that are not here.
+CANNOT_BE_LOADED = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, RuntimeError, ArithmeticError),
+    *(SafetensorError, StrictDataclassError),
+)
 
 
 class PretrainedError(ValueError):
@@ -51,8 +61,8 @@ def load_config(source: str | Path, *, revision: str = "main") -> PreTrainedConf
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         check_usable(config.model_type)
         return config
-    except (OSError, ValueError, KeyError) as error:
-        raise PretrainedError(_first_line(error)) from error
+    except CANNOT_BE_LOADED as error:
+        raise PretrainedError(first_line(error)) from error
 
 
 def load_image_processor(source: str | Path, *, revision: str = "main") -> Any:
@@ -64,8 +74,8 @@ def load_image_processor(source: str | Path, *, revision: str = "main") -> Any:
     refuse_unsafe(source, revision=revision)
     try:
         return AutoImageProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise PretrainedError(_first_line(error)) from error
+    except CANNOT_BE_LOADED as error:
+        raise PretrainedError(first_line(error)) from error
 
 
 def load_classifier(source: str | Path, *, revision: str = "main", **options: Any) -> PreTrainedModel:
@@ -110,20 +120,32 @@ def _load(source: str | Path, revision: str, options: dict[str, Any]) -> tuple[P
             use_safetensors=True,
             **options,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise PretrainedError(_first_line(error)) from error
+    except CANNOT_BE_LOADED as error:
+        raise PretrainedError(first_line(error)) from error
 
 
 def refuse_unsafe(source: str | Path, *, revision: str = "main") -> None:
     """Refuse what would run code, read pickles or lead elsewhere, before transformers looks at it.
 
     Raises:
-        PretrainedError: a ValueError, naming file and reason, when a description names code of its own (``auto_map``),
-            another config, the network of an adapter, or other weights than safetensors beside it.
+        PretrainedError: a ValueError, naming file and reason, when a description is no mapping, names code of its own
+            (``auto_map``, a kernel of the Hub), another config, the network of an adapter, or other weights than
+            safetensors beside it.
     """
     if Path(source).is_file():
         raise PretrainedError(f"{source} is a file; give the folder that holds {CONFIG_NAME} and the weights")
     for name, content in _descriptions(source, revision):
+        if not isinstance(content, dict):
+            raise PretrainedError(
+                f"{source} has a {name} that maps no names to values; it is not what a model is saved with"
+            )
+        kernels = sorted(set(_kernels(content)))
+        if kernels:
+            raise PretrainedError(
+                f"{source} asks in {name} to be computed by {', '.join(kernels)}, which is code on the Hub; it is "
+                "never fetched and run here. Where you trust the model, remove the entry, and transformers computes "
+                "by itself"
+            )
         code = sorted(set(_own_code(content)))
         if code:
             raise PretrainedError(
@@ -136,7 +158,7 @@ def refuse_unsafe(source: str | Path, *, revision: str = "main") -> None:
                 f"{source} holds an adapter ({name}), whose network lies elsewhere; merge the two with peft "
                 "(merge_and_unload), and save and name the whole network"
             )
-        if isinstance(content, dict) and content.get("configuration_files"):
+        if content.get("configuration_files"):
             raise PretrainedError(
                 f"{source} names other configs by version in {name} ({content['configuration_files']}); only "
                 f"{CONFIG_NAME} is read: remove configuration_files from it"
@@ -194,7 +216,7 @@ def _find(source: str | Path, name: str, revision: str) -> Path | None:
             _raise_exceptions_for_connection_errors=False,
         )
     except (OSError, ValueError) as error:
-        raise PretrainedError(_first_line(error)) from error
+        raise PretrainedError(first_line(error)) from error
     return None if found is None else Path(found)
 
 
@@ -211,14 +233,29 @@ def _own_code(content: Any) -> Iterator[str]:
                 yield from _own_code(value)
 
 
-def _named_weights(content: Any) -> set[str]:
+def _kernels(content: Any) -> Iterator[str]:
+    """Names of Hub repositories that a description wants to be computed by, wherever they stand in it."""
+    if isinstance(content, list):
+        for item in content:
+            yield from _kernels(item)
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if str(key).removeprefix("_").startswith(_IMPLEMENTATIONS):
+                names = value.values() if isinstance(value, dict) else (value,)
+                yield from (str(name) for name in names if "/" in str(name))
+            else:
+                yield from _kernels(value)
+
+
+def _named_weights(content: dict[str, Any]) -> set[str]:
     """Weight files that a config or an index names itself."""
-    if not isinstance(content, dict):
-        return set()
     explicit, shards = content.get("transformers_weights"), content.get("weight_map")
     named = set(shards.values()) if isinstance(shards, dict) else set()
     return {str(file) for file in named} | ({str(explicit)} if explicit else set())
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """What went wrong, of the many lines that transformers says about it."""
+    if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
+        error = error.__cause__
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,7 @@
 """A checkpoint of somebody else, with a manifest that fits: nothing in it is run, and what does not fit is refused."""
 
 import contextlib
+import json
 import os
 import pickle
 import shutil
@@ -89,6 +90,27 @@ def test_pickled_weights_do_not_take_the_place_of_missing_ones(checkpoint: Path,
     with pytest.raises(CheckpointError, match=r"checkpoint-1 has no model\.safetensors"):
         resume(checkpoint)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("adapter_config.json", {"base_model_name_or_path": "elsewhere"}, "whose network lies elsewhere"),
+        ("config.json", {"attn_implementation": "owner/kernel"}, "owner/kernel, which is code on the Hub"),
+        ("config.json", {"auto_map": {"AutoModel": "own.Own"}}, r"auto_map in config\.json names own\.Own"),
+        ("config.json", {"transformers_weights": "../other.safetensors"}, "only safetensors files in the same folder"),
+        ("config.json", {"hidden_size": "x"}, "checkpoint-1 is damaged"),
+    ],
+)
+def test_a_description_beside_the_weights_leads_nowhere_else(
+    checkpoint: Path, name: str, content: dict[str, Any], message: str
+) -> None:
+    path = checkpoint / name
+    own = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(own | content))
+    write_manifest(checkpoint)
+    with pytest.raises(CheckpointError, match=message):
+        resume(checkpoint)
 
 
 @pytest.mark.parametrize("content", [{}, [], {"state": {}, "param_groups": []}, {"state": 3, "param_groups": 4}])

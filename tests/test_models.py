@@ -166,3 +166,13 @@ def test_a_two_headed_checkpoint_gives_the_class_that_can_be_trained(family: str
     assert type(found.model).__name__ == plain
     assert f"as {plain}, since {plain}WithTeacher cannot be trained, with a new head of 4 classes" in found.note
     check_trainable(found.model)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"hidden_size": "x"}, {"hidden_size": 48.5}, {"patch_size": 0}, {"hidden_act": "no such"}], ids=str
+)
+def test_a_config_that_no_network_has_is_refused_in_one_line(fields: dict[str, Any]) -> None:
+    arguments = ModelArguments(model_type="vit", image_size=16, model_config=fields)
+    with pytest.raises(ValueError, match=r"^model_type='vit' with .*; correct model_type or model_config$") as error:
+        load_model(arguments, ["a", "b"])
+    assert "\n" not in str(error.value)

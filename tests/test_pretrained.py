@@ -246,6 +246,15 @@ def test_shards_of_safetensors_are_read(checkpoint: Path) -> None:
     [
         ({"configuration_files": ["config.4.0.0.json"]}, r"names other configs by version.*config\.4\.0\.0\.json"),
         ({"nested": [{"auto_map": {"AutoModel": "own.Own"}}]}, r"auto_map in config\.json names own\.Own"),
+        (
+            {"attn_implementation": "owner/kernel@main"},
+            r"in config\.json to be computed by owner/kernel@main.*remove the entry",
+        ),
+        (
+            {"_attn_implementation": {"": "owner/kernel:fast"}},
+            "computed by owner/kernel:fast, which is code on the Hub",
+        ),
+        ({"vision": [{"experts_implementation": "owner/kernel"}]}, "computed by owner/kernel"),
     ],
 )
 def test_code_is_found_wherever_a_config_may_hide_it(field: dict, message: str, checkpoint: Path) -> None:
@@ -267,6 +276,19 @@ def test_a_file_and_a_broken_description_are_named(checkpoint: Path) -> None:
     (checkpoint / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(PretrainedError, match=r"has a config\.json that cannot be read"):
         load_config(checkpoint)
+    (checkpoint / "config.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(PretrainedError, match=r"has a config\.json that maps no names to values"):
+        load_config(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "field", [{"id2label": 3}, {"num_labels": "x"}, {"quantization_config": {"quant_method": "gptq"}}]
+)
+def test_a_description_that_nobody_writes_is_refused(field: dict[str, Any], checkpoint: Path) -> None:
+    content = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    (checkpoint / "config.json").write_text(json.dumps(content | field), encoding="utf-8")
+    with pytest.raises(PretrainedError):
+        load_classifier(checkpoint)
 
 
 def test_missing_weights_are_not_replaced_by_random_ones(tmp_path: Path) -> None:
