@@ -1,6 +1,5 @@
 """decision.json: what a gate decided, written whole and read as a stranger's file."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from adsr_hf.decision.gate import EXIT_STATUS, Decision
 from adsr_hf.decision.stored_model import StoredModel, StoredModelError
 from adsr_hf.files import write_json
+from adsr_hf.json_shapes import read_object
 
 KIND = "decision"
 SCHEMA_VERSION = 2
@@ -56,9 +56,9 @@ def read_decision(path: Path) -> Decided:
     if not path.is_file():
         raise DecisionError(f"there is no file {path}; name the decision.json that adsr gate wrote (its --output)")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
-        return _checked(path, content)
-    except (OSError, ValueError, RecursionError) as error:
+        # What is not acted on, such as a throughput that nobody could measure, may be NaN.
+        return _checked(path, read_object(path, nan=True))
+    except ValueError as error:
         raise DecisionError(
             f"{path} is not a decision of adsr gate: {error}; name the decision.json that it wrote, or run the gate "
             "again"
@@ -78,8 +78,8 @@ def write_decision(
     write_json(path, facts | content | models)
 
 
-def _checked(path: Path, content: Any) -> Decided:
-    if not isinstance(content, dict) or content.get("kind") != KIND:
+def _checked(path: Path, content: dict[str, Any]) -> Decided:
+    if content.get("kind") != KIND:
         raise ValueError(f"its kind is not {KIND!r}")
     version = content.get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
@@ -102,10 +102,3 @@ def _checked(path: Path, content: Any) -> Decided:
         except StoredModelError as error:
             raise ValueError(f"its {key} is wrong: {error}") from error
     return Decided(path, decision, **models)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise ValueError("a key is given twice")
-    return result

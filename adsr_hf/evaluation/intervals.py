@@ -29,12 +29,12 @@ class Intervals:
 
     Args:
         images: at least 1.
-        seed, resamples: of the bootstrap.
+        seed, resamples: of the bootstrap; without resamples (None) the interval of a mean is None.
     """
 
-    def __init__(self, images: int, seed: int, *, resamples: int = RESAMPLES) -> None:
+    def __init__(self, images: int, seed: int, *, resamples: int | None = RESAMPLES) -> None:
         self.images = images
-        self._weights = resampling_weights(images, resamples=resamples, seed=seed)
+        self._weights = None if resamples is None else resampling_weights(images, resamples=resamples, seed=seed)
 
     def share(self, hits: np.ndarray) -> FigureEntry:
         """Share of images that count, with Wilson's interval.
@@ -46,7 +46,10 @@ class Intervals:
 
     def mean(self, values: np.ndarray) -> FigureEntry:
         """Mean of per-image values, (N,)."""
-        return self._entry(float(values.mean()), bootstrap_interval(values.astype(np.float64), self._weights))
+        value = float(values.mean())
+        if self._weights is None:
+            return {"value": value, "interval": None, "images": self.images}
+        return self._entry(value, bootstrap_interval(values.astype(np.float64), self._weights))
 
     def calibration(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, FigureEntry]:
         """Every figure of how far confidences can be believed.

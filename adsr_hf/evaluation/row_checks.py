@@ -14,6 +14,8 @@ from adsr_hf.json_shapes import ShapeError
 
 # Sums of float64 over images differ by this much between machines.
 TOLERANCE = 1e-9
+# And what libraries compute of a distribution by this much.
+INTERVAL_TOLERANCE = 1e-4
 _INTEGER, _REAL = pyarrow.int64(), pyarrow.float64()
 
 
@@ -37,14 +39,16 @@ def check_rows(records: EvaluationRecords) -> None:
 
 
 def check_figures(records: EvaluationRecords) -> None:
-    """Raise ShapeError where a figure, a reliability or a confusion matrix is not the one of the rows."""
+    """Raise ShapeError where a figure, its interval, a reliability or a confusion matrix is not that of the rows.
+
+    The interval of a mean, which comes from resamples, is not made again: it must hold the value.
+    """
     summary = records.summary
     told = summary["figures"]
-    # Of a figure's value; its interval comes from resamples, of which one is the least.
-    found = figures_of(records, summary["seed"], resamples=1)
+    found = figures_of(records, summary["seed"], resamples=None)
     if summary["temperature"] is not None:
         found["ece_after_temperature"] = temperature_entry(
-            records, summary["temperature"]["value"], Intervals(records.images, summary["seed"], resamples=1)
+            records, summary["temperature"]["value"], Intervals(records.images, summary["seed"], resamples=None)
         )
     for name in sorted(found.keys() ^ told.keys()):
         raise ShapeError(f"figures.{name} is {'missing' if name in found else 'not one that the rows give'}")
@@ -54,6 +58,7 @@ def check_figures(records: EvaluationRecords) -> None:
                 f"figures.{name} is {told[name]['value']} over {told[name]['images']} images, but the rows give "
                 f"{entry['value']} over {entry['images']}"
             )
+        _check_interval(name, told[name], entry["interval"])
     for name, again in (
         ("reliability", reliability_of(records)),
         ("confusion", confusion_of(records)),
@@ -61,6 +66,15 @@ def check_figures(records: EvaluationRecords) -> None:
     ):
         if not _close(summary[name], again):
             raise ShapeError(f"{name} is not what the rows give")
+
+
+def _check_interval(name: str, told: dict[str, Any], found: list[float] | None) -> None:
+    low, high = told["interval"]
+    if found is None:
+        if not low - TOLERANCE <= told["value"] <= high + TOLERANCE:
+            raise ShapeError(f"figures.{name}.interval is [{low}, {high}], which its value {told['value']} is not in")
+    elif not np.allclose((low, high), found, rtol=0, atol=INTERVAL_TOLERANCE):
+        raise ShapeError(f"figures.{name}.interval is [{low}, {high}], but the rows give {found}")
 
 
 def _check_threat(records: EvaluationRecords, threat: str, labels: np.ndarray, clean: np.ndarray) -> None:

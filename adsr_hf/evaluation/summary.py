@@ -17,7 +17,7 @@ from adsr_hf.evaluation.temperature import fit_temperature
 from adsr_hf.evaluation.vectors import figure_vector
 
 
-def figures_of(records: EvaluationRecords, seed: int, *, resamples: int = RESAMPLES) -> dict[str, FigureEntry]:
+def figures_of(records: EvaluationRecords, seed: int, *, resamples: int | None = RESAMPLES) -> dict[str, FigureEntry]:
     """Figure name to value, 95% interval and number of images.
 
     Clean: ``accuracy`` and the calibration figures. For each threat T: ``T/robust_accuracy`` (right clean and under
@@ -28,7 +28,8 @@ def figures_of(records: EvaluationRecords, seed: int, *, resamples: int = RESAMP
 
     Args:
         records: of whose summary only what describes the evaluation is read.
-        seed, resamples: of the bootstrap; no value of a figure depends on them, its interval does.
+        seed, resamples: of the bootstrap, on which the intervals of means alone depend; without resamples (None)
+            these are None.
     """
     intervals = Intervals(records.images, seed, resamples=resamples)
     labels = records.labels

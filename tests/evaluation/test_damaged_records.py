@@ -149,6 +149,11 @@ def test_commands_say_which_file_is_wrong(
         lambda summary: summary["reliability"]["clean"][0].update(count=1000),
         lambda summary: summary["confusion"]["clean"][0].__setitem__(0, 1000),
         lambda summary: summary["majority"].update(share=0.1),
+        # What gate and majority decide on, of a figure whose value is right.
+        lambda summary: summary["figures"]["accuracy"].update(interval=[0.89, 0.91]),
+        lambda summary: summary["figures"]["ece"].update(interval=[0.0, 1.0]),
+        lambda summary: summary["figures"]["class_accuracy/class 0"].update(interval=[-5.0, 7.0]),
+        lambda summary: summary["figures"]["brier_score"].update(interval=[1.9, 2.0]),
     ],
 )
 def test_what_rows_do_not_give_is_refused(copy: Path, change: Callable[[Any], Any]) -> None:
