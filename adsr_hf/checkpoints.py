@@ -1,6 +1,5 @@
 """Checkpoints that are whole or refused, and that give back exactly the weights that were saved."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -15,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from adsr_hf.disk_errors import naming_what_was_written
-from adsr_hf.files import sync_folder, sync_tree, write_json
+from adsr_hf.files import file_sha256, sync_folder, sync_tree, write_json
 from adsr_hf.fine_tuning.lora import raw_state
 from adsr_hf.modes import forget_derived_tensors
 from adsr_hf.pretrained import CANNOT_BE_LOADED, PretrainedError, refuse_pickles, refuse_unsafe
@@ -63,7 +62,7 @@ def write_manifest(checkpoint: Path) -> None:
     """Write down every file's size and sha256. Written last: a folder without it is unfinished."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
     entries = {
-        path.relative_to(checkpoint).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        path.relative_to(checkpoint).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in files
     }
     write_json(checkpoint / MANIFEST_FILE, {"schema_version": SCHEMA_VERSION, "files": entries})
@@ -92,7 +91,7 @@ def verify_checkpoint(checkpoint: Path) -> None:
         if size != expected_size:
             found = "is missing" if size is None else f"has {size} bytes instead of {expected_size}"
             raise CheckpointError(_damaged(checkpoint, f"{name} {found}"))
-        if _sha256(path) != expected_sha256:
+        if file_sha256(path) != expected_sha256:
             raise CheckpointError(_damaged(checkpoint, f"{name} has another sha256 than when it was written"))
 
 
@@ -260,11 +259,6 @@ def _copy_state(model: nn.Module, state: dict[str, Tensor], checkpoint: Path) ->
         )
     model.load_state_dict(state, strict=False)
     forget_derived_tensors(model)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _damaged(checkpoint: Path, detail: str) -> str:

@@ -1,6 +1,7 @@
 """Files that are either the old or the whole new one, at any instant, and that outlive a power cut."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -56,6 +57,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as :func:`whole_file` does."""
     write_bytes(path, json.dumps(content, indent=2, sort_keys=True).encode())
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_tree(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """``adsr demo [--output_dir DIR] [--workers N]``."""
 
-import json
 import time
 from pathlib import Path
 
@@ -80,4 +79,12 @@ def show_demo(output_dir: Path, workers: int | None) -> None:
 
 def _kept_seconds(output_dir: Path) -> float:
     """How long the runs took when they were made; a later look at them takes no time that says anything."""
-    return float(json.loads((output_dir / RESULTS_FILE).read_text(encoding="utf-8"))["seconds"])
+    from adsr_hf.json_shapes import ShapeError, fields, number, read_object
+
+    path = output_dir / RESULTS_FILE
+    try:
+        results = read_object(path, nan=True)
+        fields({"seconds": number(0)})(results, "")
+    except ShapeError as error:
+        raise ValueError(f"{path} is damaged: {error}; remove it, and the same command writes it again") from error
+    return float(results["seconds"])

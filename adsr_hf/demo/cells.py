@@ -14,9 +14,33 @@ from typing import Any
 import torch
 
 from adsr_hf.demo.settings import EVALUATED_EPSILONS, EVALUATION_STEPS, arm_settings
+from adsr_hf.evaluation.records import SCHEMA_VERSION
 from adsr_hf.files import write_json
+from adsr_hf.json_shapes import (
+    ShapeError,
+    anything,
+    fields,
+    list_of,
+    mapping_of,
+    number,
+    read_object,
+    sha256,
+    text,
+    whole_number,
+)
 
 CELL_FILE = "cell.json"
+_RESULT = fields(
+    {
+        "key": sha256,
+        "arm": text,
+        "seed": whole_number(0),
+        "robust_overfitting": mapping_of(mapping_of(number())),
+        "train_seconds": number(0),
+        "log_history": list_of(mapping_of(anything)),
+        "summary": mapping_of(anything),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -36,14 +60,24 @@ class Cell:
     def key(self) -> str:
         """Hash of everything that decides the result, so that a finished cell is known by it."""
         content = {**self.settings, "output_dir": "", "evaluation": [EVALUATED_EPSILONS, EVALUATION_STEPS]}
+        content |= {"records": SCHEMA_VERSION}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def result(self) -> dict[str, Any] | None:
-        """The outcome if this very cell is finished."""
+        """The outcome if this very cell is finished.
+
+        Raises:
+            ValueError: when its file is damaged.
+        """
         path = self.folder / CELL_FILE
         if not path.is_file():
             return None
-        result = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            # A run that diverged has logged NaN.
+            result = read_object(path, nan=True)
+            _RESULT(result, "")
+        except ShapeError as error:
+            raise ValueError(f"{path} is damaged: {error}; remove {self.folder} to run it again") from error
         return {**result, "folder": str(self.folder)} if result["key"] == self.key else None
 
 

@@ -1,10 +1,11 @@
 """The files that a model is loaded from, each with its hash, so that what was measured is what ships."""
 
-import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
+
+from adsr_hf.files import file_sha256
+from adsr_hf.json_shapes import ShapeError, read_object
 
 CONFIG = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -40,7 +41,7 @@ def model_files(folder: Path) -> dict[str, str]:
         raise ModelFilesError(f"{folder} is not a folder; name one that save_pretrained wrote")
     _check_config(folder)
     names = [CONFIG, *(name for name in PROCESSORS if (folder / name).is_file()), *_weights(folder)]
-    return {name: _sha256(folder / name) for name in sorted(names)}
+    return {name: file_sha256(folder / name) for name in sorted(names)}
 
 
 def _check_config(folder: Path) -> None:
@@ -94,14 +95,7 @@ def _texts(named: dict[str, Any]) -> bool:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFilesError(f"{path} is damaged or cut short: {error}; save the model again") from error
-    if not isinstance(content, dict):
-        raise ModelFilesError(f"{path} holds no JSON object; save the model again")
-    return content
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        # transformers writes an infinite setting as Python does.
+        return read_object(path, nan=True)
+    except ShapeError as error:
+        raise ModelFilesError(f"{path} is damaged: {error}; save the model again") from error

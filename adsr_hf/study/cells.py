@@ -1,13 +1,26 @@
 """One cell of a study: a run with its evaluation, in a folder of its own that says what it is and how far it got."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.files import write_json
+from adsr_hf.files import file_sha256, write_json
+from adsr_hf.json_shapes import (
+    ShapeError,
+    anything,
+    fields,
+    list_of,
+    mapping_of,
+    number,
+    one_of,
+    optional,
+    read_object,
+    sha256,
+    text,
+    whole_number,
+    yes_or_no,
+)
 
 CELL_FILE = "cell.json"
 LOG_FILE = "log.txt"
@@ -17,6 +30,33 @@ SCHEMA_VERSION = 1
 # Memory, not figures: free to change when a study is continued.
 _FREE = ("evaluation.batch_size",)
 _FOLDERS = {"published": "evaluation", "teacher": "evaluation-teacher"}
+_STATE = fields(
+    {
+        "identity": fields(
+            {
+                "variant": text,
+                "arm": text,
+                "seed": whole_number(0),
+                "settings": mapping_of(anything),
+                "evaluation": mapping_of(anything),
+                "weights": list_of(one_of(*_FOLDERS)),
+            }
+        ),
+        "trained": yes_or_no,
+        "attempts": whole_number(1),
+        "outcome": optional(
+            fields(
+                {
+                    "error": optional(text),
+                    "seconds": number(0),
+                    "continued": yes_or_no,
+                    "summaries": mapping_of(sha256, one_of(*_FOLDERS.values())),
+                }
+            )
+        ),
+    },
+    {"plan": optional(text)},
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +162,7 @@ def finish(cell: Cell, *, error: str | None, seconds: float) -> None:
     """Write down how the attempt ended."""
     state = read_state(cell.folder)
     folders = [cell.evaluation_folder(weights) for weights in cell.weights]
-    summaries = {} if error is not None else {one.name: _sha256(one / "summary.json") for one in folders}
+    summaries = {} if error is not None else {one.name: file_sha256(one / "summary.json") for one in folders}
     outcome = {"error": error, "seconds": seconds, "continued": state["attempts"] > 1, "summaries": summaries}
     write_json(cell.folder / CELL_FILE, state | {"outcome": outcome})
 
@@ -133,9 +173,9 @@ def outcome_of(cell: Cell) -> Outcome | None:
     if not state or state["outcome"] is None:
         return None
     outcome = Outcome(**state["outcome"])
-    for name, sha256 in outcome.summaries.items():
+    for name, written in outcome.summaries.items():
         path = cell.folder / name / "summary.json"
-        if not path.is_file() or _sha256(path) != sha256:
+        if not path.is_file() or file_sha256(path) != written:
             return None
     return outcome
 
@@ -174,18 +214,22 @@ def read_state(folder: Path) -> dict[str, Any]:
     """What cell.json holds; empty where there is none.
 
     Raises:
-        ValueError: when it cannot be read, or a newer version wrote it.
+        ValueError: when it cannot be read, is damaged, or another version wrote it.
     """
     path = folder / CELL_FILE
     if not path.is_file():
         return {}
     try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = state["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}; remove {folder} to run that cell again") from error
-    if state.get("kind") != KIND or version > SCHEMA_VERSION:
-        raise ValueError(f"{path} has schema {version}, newer than {SCHEMA_VERSION}; upgrade adsr_hf")
+        # A setting of a recipe may be infinite.
+        state = read_object(path, nan=True)
+        if state.get("kind") != KIND:
+            raise ShapeError(f"its kind is not {KIND!r}")
+        version = state.get("schema_version")
+        if type(version) is int and version > SCHEMA_VERSION:
+            raise ValueError(f"{path} has schema {version}, newer than {SCHEMA_VERSION}; upgrade adsr_hf")
+        _STATE(state, "")
+    except ShapeError as error:
+        raise ValueError(f"{path} is damaged: {error}; remove {folder} to run that cell again") from error
     return state
 
 
@@ -197,8 +241,3 @@ def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
     settings, evaluation = identity["settings"], identity["evaluation"]
     rest = {name: value for name, value in identity.items() if name not in ("settings", "evaluation")}
     return rest | dict(settings) | {f"evaluation.{name}": value for name, value in evaluation.items()}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -56,6 +56,13 @@ def test_a_cell_with_other_settings_counts_as_unfinished(finished: list[Cell], t
     assert Cell("adsr", 0, tmp_path / "elsewhere").result() is None
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"key": 1}'])
+def test_a_damaged_cell_is_named_with_the_way_out(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cell.json").write_text(content)
+    with pytest.raises(ValueError, match=r"cell\.json is damaged: .*; remove .* to run it again"):
+        Cell("adsr", 0, tmp_path).result()
+
+
 def test_a_folder_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "mine.txt").write_text("keep")
@@ -96,7 +103,8 @@ def test_a_finished_cell_is_kept_until_its_successor_is_finished(
     cell = Cell("clean", 0, tmp_path / "clean")
     shutil.copytree(finished[0].folder, cell.folder)
     before = (cell.folder / "model.safetensors").read_bytes()
-    monkeypatch.setattr(Cell, "key", "other settings")
+    other = "0" * 64
+    monkeypatch.setattr(Cell, "key", other)
 
     def fail(cell: Cell) -> None:
         raise RuntimeError("out of memory")
@@ -108,5 +116,5 @@ def test_a_finished_cell_is_kept_until_its_successor_is_finished(
             demo_cells._run_cell(cell, threads=1)
         assert (tmp_path / "clean.former" / "model.safetensors").read_bytes() == before
     monkeypatch.setattr(demo_cells, "_train_and_measure", whole)
-    assert demo_cells._run_cell(cell, threads=1)["key"] == "other settings"
+    assert demo_cells._run_cell(cell, threads=1)["key"] == other
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean"]

@@ -62,7 +62,8 @@ def test_what_cannot_be_known_is_refused(folder: Path) -> None:
     for content, message in (
         (json.dumps(json.loads(config) | {"transformers_weights": "other.safetensors"}), "transformers_weights"),
         (json.dumps(json.loads(config) | {"configuration_files": ["config.5.0.0.json"]}), "configuration_files"),
-        ("[]", "no JSON object"),
+        ("[]", "instead of a JSON object"),
+        ('{"dtype": "float32", "dtype": "float16"}', "given twice"),
         ("{", "damaged"),
         ("[" * 100_000, "damaged"),
     ):

@@ -14,7 +14,7 @@ from adsr_hf.study import work
 from adsr_hf.study.cells import Cell, begin, finish, is_finished, outcome_of, read_state, why_refused
 from adsr_hf.study.description import read_study
 from adsr_hf.study.live import PROGRESS_FILE
-from tests.study.files import write_study
+from tests.study.files import fake_study, write_study
 
 
 def run(cell: Cell) -> bool:
@@ -217,3 +217,14 @@ def test_a_failure_names_no_records(tmp_path: Path) -> None:
     assert outcome is not None
     assert (outcome.error, dict(outcome.summaries)) == ("its process was killed", {})
     assert Cell.read(cell.folder) == cell
+
+
+@pytest.mark.parametrize("key", ["identity", "trained", "attempts", "outcome"])
+def test_a_cell_file_that_lacks_something_is_named(tmp_path: Path, key: str) -> None:
+    cell = fake_study(tmp_path, {"AT": {}}).cells[0]
+    path = cell.folder / "cell.json"
+    state = json.loads(path.read_text())
+    for content in ({one: state[one] for one in state if one != key}, state | {key: "luck"}):
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=rf"cell\.json is damaged: {key} .*; remove .* to run that cell again"):
+            is_finished(cell)
