@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from adsr_hf.cli.main import OK
 from adsr_hf.cli.options import OptionParser, yes_or_no
+from adsr_hf.tables import quoted
 
 if TYPE_CHECKING:
     from adsr_hf.decision.compare import Comparison
@@ -80,13 +81,14 @@ def printable(lines: list[str]) -> str:
 
 def majority_lines(comparison: "Comparison") -> list[str]:
     """What always saying the most frequent class would reach, and a warning where a side is not shown to beat it."""
-    share, name = f"{100 * comparison.majority_share:.1f}", repr(comparison.majority_class)
-    lines = [f"  always {name}: {share}, clean and under attack"]
-    for side, conditions in comparison.not_beaten.items():
-        if conditions:
-            where = " and ".join("without attack" if one == "clean" else f"under {one}" for one in conditions)
-            lines.append(
-                f"  warning: the {side} model's accuracy {where} is not shown to be above {share}, which a model "
-                f"reaches that always says {name}"
-            )
-    return lines
+    from adsr_hf.evaluation.classes import majority_warning
+
+    share, name = comparison.majority_share, comparison.majority_class
+    return [
+        f"  always {quoted(name)}: {100 * share:.1f}, clean and under attack",
+        *(
+            f"  {majority_warning(name, share, conditions, of=f'the {side} model')}"
+            for side, conditions in comparison.not_beaten.items()
+            if conditions
+        ),
+    ]

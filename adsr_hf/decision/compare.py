@@ -121,11 +121,12 @@ def compare(candidate: Arm, current: Arm, *, latency: bool = True, latency_bound
         deltas[0].scope,
         majority["class"],
         majority["share"],
-        {"candidate": _not_beaten(candidate), "current": _not_beaten(current)},
+        {"candidate": not_beaten(candidate), "current": not_beaten(current)},
     )
 
 
-def _not_beaten(arm: Arm) -> list[str]:
+def not_beaten(arm: Arm) -> list[str]:
+    """Conditions (``"clean"`` or a threat) under which a run is not shown to beat the most frequent class."""
     beaten = [majority_of(member.records)["beaten"] for member in arm.members]
     return [condition for condition in beaten[0] if not all(one[condition] for one in beaten)]
 

@@ -57,17 +57,19 @@ def confusion_of(records: EvaluationRecords) -> dict[str, list[list[int]]] | Non
     return {condition: confusion_matrix(records, condition).tolist() for condition in (CLEAN, *records.threats)}
 
 
-def majority_warning(class_name: str, share: float, conditions: Sequence[str]) -> str:
+def majority_warning(class_name: str, share: float, conditions: Sequence[str], *, of: str = "") -> str:
     """What is said where nothing shows that a model is better than its most frequent class.
 
     Args:
         share: of the images, in [0, 1].
         conditions: under which it is not, ``"clean"`` or a threat or another name for one; at least one.
+        of: whose accuracy it is, where there are several.
     """
     where = " and ".join("without attack" if one == CLEAN else f"under {one}" for one in conditions)
     name, told = quoted(class_name), f"{100 * share:.1f}%"
+    whose = f"the accuracy of {of}" if of else "the accuracy"
     return (
-        f"warning: {where} the accuracy is not shown to be above {told}, the share of the most frequent class {name}; "
+        f"warning: {where} {whose} is not shown to be above {told}, the share of the most frequent class {name}; "
         f"a model that always says {name} reaches that, whatever the attack"
     )
 

@@ -1,11 +1,74 @@
 """Studies that a page shows, read from their study.json."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from adsr_hf.decision.deltas import Verdict
+from adsr_hf.decision.differences import Scope
 from adsr_hf.errors import RecordsError
-from adsr_hf.study.results import KIND, RECORD_FILE, SCHEMA_VERSION
+from adsr_hf.json_shapes import (
+    ShapeError,
+    fields,
+    list_of,
+    mapping_of,
+    number,
+    one_of,
+    optional,
+    read_object,
+    text,
+    whole_number,
+)
+from adsr_hf.study.results import KIND, RECORD_FILE, SCHEMA_VERSION, PlanWritten, figure_names
+
+_FIGURE = fields(
+    {"mean": number(), "spread": optional(number(0))},
+    {"calibrated_level": number(0, 1), "class": text, "figure": text},
+)
+_TEST = fields(
+    {
+        "delta": number(),
+        "interval": list_of(number(), length=2),
+        "adjusted_p_value": number(0, 1),
+        "verdict": one_of(*get_args(Verdict)),
+        "scope": one_of(*get_args(Scope)),
+    }
+)
+_ROW = fields(
+    {
+        "name": text,
+        "seeds": list_of(whole_number(0)),
+        "unfinished_seeds": list_of(whole_number(0)),
+        "figures": mapping_of(_FIGURE),
+        "majority_not_beaten": list_of(text),
+        "against_baseline": mapping_of(_TEST),
+        "not_compared": optional(text),
+    }
+)
+_VARIANT = fields(
+    {
+        "name": text,
+        "threats": list_of(text),
+        "attacks": list_of(fields({"name": text})),
+        "images": whole_number(0),
+        # None where no cell has finished.
+        "majority": optional(fields({"class": text, "share": number(0, 1)})),
+        "figures": list_of(text),
+        "rows": list_of(_ROW),
+    }
+)
+_RECORD = fields(
+    {
+        "title": text,
+        "plan": text,
+        "plan_written": one_of(*get_args(PlanWritten)),
+        "file": text,
+        "baseline": optional(text),
+        "seeds": list_of(whole_number(0)),
+        "machine": optional(text),
+        "variants": list_of(_VARIANT),
+        "unfinished": list_of(fields({"name": text, "error": optional(text)})),
+    }
+)
 
 
 def is_study(name: str) -> bool:
@@ -25,16 +88,30 @@ def read_study_record(name: str) -> dict[str, Any]:
     """
     path = Path(name) if Path(name).name == RECORD_FILE else Path(name) / RECORD_FILE
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        kind, version = record["kind"], record["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = read_object(path)
+        version = record.get("schema_version")
+        if record.get("kind") != KIND or type(version) is not int:
+            raise ShapeError("it is no study's")
+        if version == SCHEMA_VERSION:
+            _RECORD(record, "")
+            _check_variants(record["variants"])
+    except ShapeError as error:
         raise RecordsError(f"the study in {path} cannot be read: {error}; write it again with adsr study") from error
-    if kind != KIND or version > SCHEMA_VERSION:
-        raise RecordsError(
-            f"{path} is no study, or has schema {version}, newer than {SCHEMA_VERSION}; upgrade adsr_hf"
-        )
+    if version > SCHEMA_VERSION:
+        raise RecordsError(f"{path} has schema {version}, newer than {SCHEMA_VERSION}; upgrade adsr_hf")
     if version < SCHEMA_VERSION:
         raise RecordsError(
             f"{path} has the old schema {version}, whose figures have other names; write it again with adsr study"
         )
     return record
+
+
+def _check_variants(variants: list[dict[str, Any]]) -> None:
+    for place, variant in enumerate(variants):
+        if variant["figures"] and variant["majority"] is None:
+            raise ShapeError(f"variants[{place}].majority is missing")
+        attacks = [attack["name"] for attack in variant["attacks"]]
+        known = figure_names(variant["threats"], attacks) if attacks or not variant["threats"] else []
+        for name in variant["figures"]:
+            if name not in known:
+                raise ShapeError(f"variants[{place}].figures names {name!r}, which is no figure of a study")

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
-from adsr_hf.decision.compare import corrected
+from adsr_hf.decision.compare import corrected, not_beaten
 from adsr_hf.decision.deltas import Delta, delta_of
 from adsr_hf.errors import RecordsError
 from adsr_hf.evaluation.figure_names import attacked_name, class_figure
@@ -15,7 +15,7 @@ from adsr_hf.evaluation.records import SUMMARY_FILE
 from adsr_hf.study.cells import LOG_FILE, Cell, is_finished, outcome_of
 from adsr_hf.study.description import Study
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KIND = "study"
 RECORD_FILE = "study.json"
 # "unknown" where cells were run before their plan was kept; "after results": after the first cells were run.
@@ -100,7 +100,15 @@ def _variant(study: Study, variant: str) -> dict[str, Any]:
     rows = [row for arm in study.arms for row in _rows(study, variant, arm)]
     measured = [row.arm.members[0] for row in rows if row.arm is not None]
     if not measured:
-        return {"name": variant, "threats": [], "attacks": [], "images": 0, "figures": [], "rows": []}
+        return {
+            "name": variant,
+            "threats": [],
+            "attacks": [],
+            "images": 0,
+            "majority": None,
+            "figures": [],
+            "rows": [],
+        }
     summary = measured[0].records.summary
     threats, classes = measured[0].records.threats, summary["model"]["class_names"]
     names = figure_names(threats, measured[0].records.attacks)
@@ -113,6 +121,7 @@ def _variant(study: Study, variant: str) -> dict[str, Any]:
         "threats": summary["threats"],
         "attacks": summary["attacks"],
         "images": summary["data"]["images"],
+        "majority": {name: summary["majority"][name] for name in ("class", "share")},
         "figures": names,
         "rows": [
             {
@@ -123,6 +132,7 @@ def _variant(study: Study, variant: str) -> dict[str, Any]:
                 "unfinished_seeds": [cell.seed for cell in row.cells if cell not in row.finished],
                 "folders": [str(cell.folder) for cell in row.finished],
                 "figures": figures[row.name],
+                "majority_not_beaten": [] if row.arm is None else not_beaten(row.arm),
                 "against_baseline": tests.get(row.name, {}),
                 "not_compared": refused.get(row.name),
             }

@@ -4,9 +4,10 @@ import csv
 import io
 from typing import Any
 
+from adsr_hf.evaluation.classes import majority_warning
 from adsr_hf.evaluation.figure_names import read_class_figure
 from adsr_hf.study.results import RUN_FIGURES, WORST_CLASS, PlanWritten
-from adsr_hf.tables import as_markdown, as_text
+from adsr_hf.tables import as_markdown, as_text, quoted
 
 Record = dict[str, Any]
 Rows = list[list[str]]
@@ -150,6 +151,8 @@ def as_terminal(record: Record) -> str:
         images = f"{variant['images']} test images, percent, mean ± standard deviation over seeds"
         parts.append("\n".join([f"{variant['name']}: {images}" if variant["name"] else images, ""]))
         parts[-1] += "\n" + as_text(table(variant))
+        if variant["majority"] is not None:
+            parts.append("\n".join([majority_words(variant), *majority_warnings(variant)]))
         if record["baseline"] and len(differences(variant)) > 1:
             parts.append(marks_words(variant, record["baseline"]))
     return "\n\n".join(parts + _unfinished(record))
@@ -158,8 +161,7 @@ def as_terminal(record: Record) -> str:
 def as_document(record: Record) -> str:
     """The tables as a Markdown file that says what was planned, what was measured, on what, and by which command."""
     parts = [f"# {record['title']}"]
-    # A study.json of an earlier version does not say.
-    written = record.get("plan_written", "unknown")
+    written: PlanWritten = record["plan_written"]
     if record["plan"] or written == "after results":
         parts += [_PLAN_HEADINGS[written], record["plan"] or "The study file holds no plan any more."]
     machine = f" Measured on {record['machine']}." if record["machine"] else ""
@@ -177,7 +179,9 @@ def _variant_document(variant: Record, baseline: str | None) -> list[str]:
     parts = [f"## {variant['name']}" if variant["name"] else "## Results"]
     if not variant["figures"]:
         return [*parts, "No cell has finished."]
-    parts += [measured_words(variant), as_markdown(table(variant))]
+    warnings = [f"- {line}" for line in majority_warnings(variant)]
+    parts += [f"{measured_words(variant)} {majority_words(variant)}", as_markdown(table(variant))]
+    parts += ["\n".join(warnings)] if warnings else []
     tests = differences(variant)
     if baseline is None or len(tests) == 1:
         return parts
@@ -197,6 +201,24 @@ def measured_words(variant: Record) -> str:
     ]
     against = f"; {', '.join(attacks)} against {', '.join(variant['threats'])}" if variant["threats"] else ""
     return f"{variant['images']} test images{against}."
+
+
+def majority_words(variant: Record) -> str:
+    """What a model reaches that knows nothing but the most frequent class."""
+    majority = variant["majority"]
+    return f"Always {quoted(majority['class'])}: {100 * majority['share']:.1f}, clean and under attack."
+
+
+def majority_warnings(variant: Record) -> list[str]:
+    """A line for each arm of which a seed is not shown to be above that."""
+    majority = variant["majority"]
+    return [
+        majority_warning(
+            majority["class"], majority["share"], row["majority_not_beaten"], of=f"a seed of {row['name']}"
+        )
+        for row in variant["rows"]
+        if row["majority_not_beaten"]
+    ]
 
 
 def _unfinished(record: Record) -> list[str]:

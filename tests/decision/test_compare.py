@@ -217,7 +217,7 @@ def test_what_the_most_frequent_class_would_reach_is_printed(tmp_path: Path) -> 
     text = as_text(comparison)
     share = f"{100 * comparison.majority_share:.1f}"
     assert f"always '{comparison.majority_class}': {share}" in text
-    assert f"the candidate model's accuracy under Linf 8/255 is not shown to be above {share}" in text
+    assert f"under Linf 8/255 the accuracy of the candidate model is not shown to be above {share}%" in text
     assert "the current model's accuracy" not in text
 
 

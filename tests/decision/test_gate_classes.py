@@ -133,7 +133,7 @@ def test_the_candidate_must_beat_the_most_frequent_class(
         told = capsys.readouterr().out
         assert f"accuracy in percent: candidate {100 * accuracy:.1f}, current {100 * accuracy:.1f}\n" in told
         assert f"always 'good': {100 * share:.1f}" in told
-        assert "under Linf 8/255 is not shown to be above" in told
+        assert "under Linf 8/255 the accuracy of the candidate model is not shown to be above" in told
         rules = {one["rule"]: one["outcome"] for one in json.loads((tmp_path / "decision.json").read_text())["rules"]}
         assert rules.get("beats_majority") == (None if off else outcome)
 

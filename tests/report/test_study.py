@@ -1,10 +1,14 @@
 """A study on the page: its tables in both languages, alone or after runs."""
 
 import json
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adsr_hf.cli.main import main
 from adsr_hf.errors import RecordsError
@@ -14,6 +18,8 @@ from adsr_hf.report.texts import Texts
 from adsr_hf.study.cells import begin, finish
 from adsr_hf.study.description import Study
 from adsr_hf.study.results import study_record
+from adsr_hf.study.tables import as_document, as_terminal
+from tests.evaluation.test_damaged_records import JSON_VALUES, at, keys_of
 from tests.report.reading import Reader, write_run
 from tests.study.files import fake_study
 
@@ -72,15 +78,13 @@ def test_a_study_stands_alone_or_after_runs_in_both_languages(study: Study, tmp_
         ({}, "The plan, written before any result was seen First.", "計画（結果を見る前に記載） First."),
         ({"plan_written": "after results"}, "The plan, changed after", "計画（最初の実行後に変更） First."),
         ({"plan_written": "after results", "plan": ""}, "holds no plan any more", "計画はもう書かれていません"),
-        # As an earlier version wrote it.
-        ({"plan_written": None}, "The plan First.", "計画 First."),
+        ({"plan_written": "unknown"}, "The plan First.", "計画 First."),
     ],
 )
 def test_the_plan_is_headed_by_when_it_was_written(
     study: Study, changes: dict[str, Any], english: str, japanese: str
 ) -> None:
     record = read_study_record(str(study.output_dir)) | changes
-    record = {name: value for name, value in record.items() if value is not None}
     assert english in Reader(study_page([record], Texts("en"))).text
     assert japanese in Reader(study_page([record], Texts("ja"))).text
 
@@ -90,8 +94,10 @@ def test_the_plan_is_headed_by_when_it_was_written(
     [
         ("{", "cannot be read"),
         ('{"kind": "comparison", "schema_version": 1}', "is no study"),
-        ('{"kind": "study", "schema_version": 1}', "old schema 1"),
-        ('{"kind": "study", "schema_version": 3}', "upgrade adsr_hf"),
+        ('{"kind": "study", "schema_version": "3"}', "is no study"),
+        ('{"kind": "study", "schema_version": 2}', "old schema 2"),
+        ('{"kind": "study", "schema_version": 3}', "title is missing"),
+        ('{"kind": "study", "schema_version": 4}', "upgrade adsr_hf"),
         ("[]", "cannot be read"),
     ],
 )
@@ -99,3 +105,43 @@ def test_a_damaged_study_is_refused(content: str, message: str, tmp_path: Path) 
     (tmp_path / "study.json").write_text(content)
     with pytest.raises(RecordsError, match=message):
         read_study_record(str(tmp_path))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_study_with_another_value_or_without_a_key_is_refused_or_shown(study: Study, data: st.DataObject) -> None:
+    record = read_study_record(str(study.output_dir))
+    *path, last = data.draw(st.sampled_from(keys_of(record)))
+    place = at(record, tuple(path))
+    if data.draw(st.booleans()):
+        del place[last]
+    else:
+        place[last] = data.draw(JSON_VALUES)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "study.json").write_text(json.dumps(record))
+        with suppress(RecordsError):
+            study_page([read_study_record(folder)], Texts("en"))
+
+
+def test_the_most_frequent_class_stands_beside_a_table_with_a_warning_for_arms_that_do_not_beat_it(
+    tmp_path: Path,
+) -> None:
+    shares = {"class_shares": [0.7, 0.1, 0.1, 0.1]}
+    results: dict[str, Any] = {
+        "AT": {"robust": {"Linf 0.1": 0.4}} | shares,
+        "ADSR": {"robust": {"Linf 0.1": 0.85}} | shares,
+    }
+    record = study_record(fake_study(tmp_path, results, arms={"AT": {}, "ADSR": {}}))
+    share = record["variants"][0]["majority"]["share"]
+    assert share == pytest.approx(0.7, abs=0.1)
+    (tmp_path / "study.json").write_text(json.dumps(record))
+    page = Reader(study_page([read_study_record(str(tmp_path))], Texts("en"))).text
+    assert f"would reach {100 * share:.1f}%, whatever the attack" in page
+    assert "AT is not shown to do better" in page
+    assert "ADSR is not shown to do better" not in page
+    for text in (as_terminal(record), as_document(record)):
+        assert f"Always 'class 0': {100 * share:.1f}, clean and under attack." in text
+        assert (
+            f"warning: under Linf 0.1 the accuracy of a seed of AT is not shown to be above {100 * share:.1f}%" in text
+        )
+        assert "a seed of ADSR" not in text

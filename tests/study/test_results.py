@@ -300,9 +300,6 @@ def test_cells_of_an_earlier_version_do_not_say_when_the_plan_was_written(tmp_pa
     record = study_record(study)
     assert "## Plan\n\nDecided first." in as_document(record)
     assert as_csv(record).count("\n") == 4
-    # Nor does a table's record of that version.
-    del record["plan_written"]
-    assert "## Plan\n\nDecided first." in as_document(record)
 
 
 def test_the_machine_is_the_one_that_measured(tmp_path: Path) -> None:

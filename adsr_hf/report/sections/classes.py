@@ -5,6 +5,7 @@ from adsr_hf.evaluation.classes import confusion_matrix, majority_of
 from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
 from adsr_hf.report.markup import Html, element, grid, joined, table
 from adsr_hf.report.subjects import ShownArm, Subject, Value
+from adsr_hf.report.texts import Texts
 from adsr_hf.report.wording import change, missing, number, with_interval
 
 # Of more classes only the worst of the first arm are shown; the records hold all.
@@ -35,9 +36,8 @@ def shown_conditions(subject: Subject) -> list[str]:
     return [CLEAN] if subject.threat is None else [CLEAN, subject.threat]
 
 
-def condition_name(condition: str, subject: Subject) -> str:
+def condition_name(condition: str, texts: Texts) -> str:
     """``"clean images"``, or a threat."""
-    texts = subject.texts
     return texts("calibration.clean") if condition == CLEAN else texts("calibration.attacked", threat=condition)
 
 
@@ -52,7 +52,7 @@ def majority_lines(subject: Subject) -> list[Html]:
         beaten = [majority_of(member.records)["beaten"] for member in arm.members]
         failed = [one for one in shown_conditions(subject) if not all(own.get(one, True) for own in beaten)]
         if failed:
-            where = texts("list.comma").join(condition_name(one, subject) for one in failed)
+            where = texts("list.comma").join(condition_name(one, texts) for one in failed)
             words = texts("classes.not_beaten", arm=arm.name, conditions=where, name=majority["class"])
             lines.append(element("strong", words, css="bad"))
     return lines
@@ -93,7 +93,7 @@ def _table(condition: str, names: list[str], subject: Subject) -> Html:
     head = [texts("classes.head.class"), texts("classes.head.images")]
     head += [texts("comparison.head.verdict"), texts("comparison.head.change")] if compared else []
     head += [arm.name for arm in subject.arms]
-    title = condition_name(condition, subject)
+    title = condition_name(condition, subject.texts)
     rows = [_row(name, condition, subject) for name in names]
     return joined([element("h3", texts("classes.table", condition=title)), table(head, rows, label=title)])
 
@@ -133,7 +133,7 @@ def _error_rates(subject: Subject) -> list[Html]:
             key = "classes.read_as" if positive is None else "classes.missed"
             if positive is not None and name != positive:
                 key = "classes.false_alarm"
-            words = texts(key, name=name, other=other, condition=condition_name(condition, subject))
+            words = texts(key, name=name, other=other, condition=condition_name(condition, subject.texts))
             rows.append([words, *(with_interval("accuracy", value, texts) for value in values)])
     head = [texts("classes.head.errors"), *(arm.name for arm in subject.arms)]
     return [element("h3", texts("classes.errors")), table(head, rows, label=texts("classes.errors"))]
@@ -162,7 +162,7 @@ def _confusion_caption(arm: ShownArm, condition: str, subject: Subject) -> str:
     return subject.texts(
         "classes.confusion_caption",
         name=arm.names[0],
-        condition=condition_name(condition, subject),
+        condition=condition_name(condition, subject.texts),
         accuracy=number("accuracy", accuracy),
     )
 

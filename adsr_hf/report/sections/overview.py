@@ -146,7 +146,7 @@ def _classes(subject: Subject) -> list[Html]:
         told = []
         for delta in worse:
             condition, name = read_class_figure(delta.name, first.summary["threats"]) or (CLEAN, delta.name)
-            where = condition_name(condition, subject)
+            where = condition_name(condition, texts)
             told.append(texts("classes.worse_one", name=name, condition=where, change=change(delta.name, delta.delta)))
         words = texts("classes.worse", current=subject.arms[1].name, classes=texts("list.comma").join(told))
         lines.append(element("strong", words, css="bad"))

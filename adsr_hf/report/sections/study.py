@@ -4,6 +4,7 @@ from typing import Any
 
 from adsr_hf.decision.deltas import higher_is_better
 from adsr_hf.report.markup import Html, bullets, element, joined, table
+from adsr_hf.report.sections.classes import condition_name
 from adsr_hf.report.texts import Texts
 from adsr_hf.report.wording import change, figure_name, missing, number, recorded
 
@@ -20,8 +21,7 @@ def study(record: Record, texts: Texts) -> Html:
         record: what study.json holds.
     """
     parts = [element("h2", texts("study.title", title=record["title"]))]
-    # A study.json of an earlier version does not say.
-    written = record.get("plan_written", "unknown")
+    written = record["plan_written"]
     if record["plan"] or written == "after results":
         parts += [element("h3", texts(f"study.plan.{written}"))]
         text = record["plan"] or texts("study.plan.removed")
@@ -42,6 +42,7 @@ def _variant(variant: Record, record: Record, texts: Texts) -> list[Html]:
         return [heading, missing(texts("study.nothing"))]
     seeds = texts("list.comma").join(map(str, record["seeds"]))
     parts = [heading, element("p", texts("study.intro", images=f"{variant['images']:,}", seeds=seeds))]
+    parts += _majority(variant, texts)
     head = [texts("study.head.arm"), texts("study.head.seeds")]
     head += [f"{_named(name, variant, texts)}" for name in variant["figures"]]
     rows = [
@@ -52,6 +53,19 @@ def _variant(variant: Record, record: Record, texts: Texts) -> list[Html]:
     if record["baseline"] is None:
         return [*parts, missing(texts("study.no_baseline"))]
     return [*parts, *_tests(variant, record["baseline"], texts)]
+
+
+def _majority(variant: Record, texts: Texts) -> list[Html]:
+    """The share of the most frequent class, and a warning for each arm that is not shown to be above it."""
+    majority = variant["majority"]
+    share = number("accuracy", majority["share"])
+    lines = [element("p", texts("classes.majority", name=majority["class"], share=share))]
+    for row in variant["rows"]:
+        if row["majority_not_beaten"]:
+            where = texts("list.comma").join(condition_name(one, texts) for one in row["majority_not_beaten"])
+            words = texts("classes.not_beaten", arm=row["name"], conditions=where, name=majority["class"])
+            lines.append(element("p", element("strong", words, css="bad")))
+    return lines
 
 
 def _tests(variant: Record, baseline: str, texts: Texts) -> list[Html]:
@@ -104,6 +118,8 @@ def _cell(row: Record, name: str, texts: Texts) -> Html:
     parts: list[str] = [number(name, figure["mean"])]
     if figure["spread"] is not None:
         parts.append(element("small", f" ± {number(name, figure['spread'])}", css="muted"))
+    if "calibrated_level" in figure:
+        parts.append(element("small", f" ({number(name, figure['calibrated_level'])})", css="muted"))
     if "class" in figure:
         parts.append(element("small", f" {figure['class']}", css="muted"))
     tested = row["against_baseline"].get(figure.get("figure", name), {})
