@@ -32,6 +32,13 @@ COMMON: dict[str, Any] = {
 }
 
 
+def name_of(parameter: Any) -> str:
+    """The same in every worker process, which ``str`` of a function, an address, is not."""
+    if isinstance(parameter, dict):
+        return ",".join(f"{key}={name_of(value)}" for key, value in parameter.items()) or "as-is"
+    return getattr(parameter, "__name__", str(parameter))
+
+
 def pair(
     folder: Path,
     *,
@@ -121,7 +128,7 @@ class TestEvaluation:
             (tiny_vit, "clean", {}, {"label_names": []}),
             (tiny_vit, "clean", {}, {"eval_use_gather_object": True}),
         ],
-        ids=str,
+        ids=name_of,
     )
     def test_figures_and_what_compute_metrics_sees(
         self, tmp_path: Path, model: Any, method: str, given: dict[str, Any], config: dict[str, Any]
@@ -341,7 +348,7 @@ class TestTraining:
             ("vit", {"eval_on_start": True, "eval_strategy": "steps", "eval_steps": 2}),
             ("vit", {"bf16": True}),
         ],
-        ids=str,
+        ids=name_of,
     )
     def test_clean_training_is_trainers_to_the_last_bit(
         self, tmp_path: Path, family: str, config: dict[str, Any]
