@@ -14,13 +14,17 @@ from transformers import PreTrainedModel
 
 import adsr_hf.attacks
 import adsr_hf.classifier
+import adsr_hf.modes
 import adsr_hf.networks
 from adsr_hf.attacks import PixelSpace
 from adsr_hf.evaluation import corruptions, driver, severities, stability
 from adsr_hf.evaluation.fingerprints import DataFacts
 
 # A released version says what its code is; one that is worked on does not.
-_DECIDING_CODE = (adsr_hf.attacks, adsr_hf.classifier, adsr_hf.networks, corruptions, driver, severities, stability)
+_DECIDING_CODE = (
+    *(adsr_hf.attacks, adsr_hf.classifier, adsr_hf.modes, adsr_hf.networks),
+    *(corruptions, driver, severities, stability),
+)
 _DECIDING_PACKAGES = ("adsr_hf", "torch", "transformers", "numpy", "pillow", "pyautoattack")
 _NOT_THE_NETWORK = ("_name_or_path", "transformers_version", "id2label", "label2id")
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
