@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from adsr_hf.disk_errors import naming_what_was_written
+from adsr_hf.disk_errors import write_errors_name
 from adsr_hf.files import file_sha256, sync_folder, sync_tree, write_json
 from adsr_hf.fine_tuning.lora import raw_state
 from adsr_hf.modes import forget_derived_tensors
@@ -211,7 +211,7 @@ def save_tensors(path: Path, state: dict[str, Tensor]) -> None:
     Raises:
         WriteError: when the file cannot be written.
     """
-    with naming_what_was_written(path, way_on="Make room, or choose a folder that can be written"):
+    with write_errors_name(path):
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
 
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -14,28 +15,42 @@ _MEGABYTE = 1e6
 
 
 class WriteError(OSError):
-    """Something could not be written; the message names it, the reason, and the way on."""
+    """Something could not be written; the message names it, the reason, and the way on.
 
-    def __init__(self, path: Path, reason: str, way_on: str) -> None:
-        super().__init__(f"{path} cannot be written: {reason}. {way_on}")
-        self.path = path
-        self.reason = reason
+    Args:
+        path: the file or folder.
+        reason: what the system said.
+        kept: what is left, as sentences without the last full stop.
+        number: the system's ``errno``, where it is known.
+    """
+
+    def __init__(self, path: Path, reason: str, kept: str = "", number: int | None = None) -> None:
+        left = f"{kept}. " if kept else ""
+        super().__init__(
+            f"{path} cannot be written: {reason}. {left}Make room there, or choose a folder that you may write to"
+        )
+        self.path, self.reason, self.kept = path, reason, kept
+        self.errno = number
+
+    def __reduce__(self) -> Any:
+        # One process may tell it to the others.
+        return type(self), (self.path, self.reason, self.kept, self.errno)
 
 
 @contextmanager
-def naming_what_was_written(path: Path, *, way_on: str) -> Iterator[None]:
-    """Turn what the libraries raise inside the block when they cannot write into a :class:`WriteError`.
+def write_errors_name(path: Path, *, kept: str = "") -> Iterator[None]:
+    """Turn what the system and the libraries raise inside the block when they cannot write into a :class:`WriteError`.
 
     Args:
         path: the file or folder that the block writes.
-        way_on: what is left and what to do, as sentences without the last full stop.
+        kept: see :class:`WriteError`.
     """
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _FROM_TORCH_SAVE.search(str(error)):
             raise
-        raise WriteError(path, _reason(error, path), way_on) from error
+        raise WriteError(path, _reason(error, path), kept, getattr(error, "errno", None)) from error
 
 
 def _reason(error: Exception, path: Path) -> str:

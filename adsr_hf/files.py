@@ -11,14 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from adsr_hf.disk_errors import write_errors_name
+
 _PARTIAL = re.compile(r"^\..+\.\d+-[0-9a-f]{8}\.partial$")
-_WAYS_OUT = {
-    errno.ENOSPC: "make room there, or choose another folder",
-    errno.EDQUOT: "make room there, or choose another folder",
-    errno.EACCES: "choose a folder that you may write to",
-    errno.EPERM: "choose a folder that you may write to",
-    errno.EROFS: "choose a folder that can be written to",
-}
 # What file systems answer that cannot sync a folder, or need not.
 _FOLDERS_ARE_NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP)
 
@@ -31,7 +26,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     whole. File and folder are synced to disk.
 
     Raises:
-        OSError: naming ``path`` and the way out; what was there before is left, and nothing beside it.
+        WriteError: naming ``path`` and the way out; what was there before is left, and nothing beside it.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     with write_errors_name(path):
@@ -95,16 +90,3 @@ def remove_partial_files(folder: Path) -> None:
     for path in folder.iterdir():
         if _PARTIAL.match(path.name):
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def write_errors_name(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into one of the same class and ``errno`` that names ``path`` and a way out."""
-    try:
-        yield
-    except OSError as error:
-        way_out = _WAYS_OUT.get(error.errno or 0)
-        reason = error.strerror or str(error)
-        named = type(error)(f"{path} cannot be written: {reason}" + (f"; {way_out}" if way_out else ""))
-        named.errno = error.errno
-        raise named from error

@@ -13,7 +13,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
-from adsr_hf.files import remove_partial_files, write_errors_name, write_json
+from adsr_hf.disk_errors import write_errors_name
+from adsr_hf.files import remove_partial_files, write_json
 
 LOCK_FILE = ".adsr.lock"
 OWNER_FILE = ".adsr.owner.json"
@@ -39,7 +40,7 @@ def own_folder(folder: Path, use: str, state: PartialState | None = None) -> Ite
 
     Raises:
         FolderInUseError: in every process, at once, naming the folder and its owner's process id and host.
-        OSError: in every process, when nothing can be written there.
+        WriteError: in every process, when nothing can be written there.
     """
     lock: FileLock | None = None
     refusal: Exception | None = None

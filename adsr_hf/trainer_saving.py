@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from adsr_hf import checkpoints
 from adsr_hf.config import ADSRConfig
-from adsr_hf.disk_errors import naming_what_was_written
+from adsr_hf.disk_errors import write_errors_name
 from adsr_hf.fine_tuning.lora import raw_state
 from adsr_hf.run_folder import STATE_FILE, RunFolder, why_not_continued
 from adsr_hf.teacher import EMATeacher
@@ -22,7 +22,7 @@ from adsr_hf.trainer_optimization import FineTuningTrainer
 
 logger = logging.get_logger(__name__)
 
-_AFTER_FAILING = "Checkpoints that were finished are untouched. Make room, or choose a folder that can be written"
+_KEPT = "Checkpoints that were finished are untouched"
 
 
 class SavingTrainer(FineTuningTrainer):
@@ -56,7 +56,7 @@ class SavingTrainer(FineTuningTrainer):
         checkpoints.check_finite(self.model, self.state.global_step)
         run_dir = Path(self._get_output_dir(trial=trial))
         checkpoint = run_dir / f"checkpoint-{self.state.global_step}"
-        with naming_what_was_written(checkpoint, way_on=_AFTER_FAILING):
+        with write_errors_name(checkpoint, kept=_KEPT):
             if self.args.should_save:
                 checkpoints.begin_checkpoint(checkpoint, self.run_record())
             self.accelerator.wait_for_everyone()
@@ -93,7 +93,7 @@ class SavingTrainer(FineTuningTrainer):
         if state_dict is None and self.args.publish == "teacher" and self.teacher is not None:
             own = self.model.state_dict()
             state_dict = {name: value.to(own[name].dtype) for name, value in self.teacher.model.state_dict().items()}
-        with naming_what_was_written(Path(output_dir or str(self.args.output_dir)), way_on=_AFTER_FAILING):
+        with write_errors_name(Path(output_dir or str(self.args.output_dir)), kept=_KEPT):
             super()._save(output_dir, state_dict)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

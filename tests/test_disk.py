@@ -1,6 +1,8 @@
 """Disks that are full, and disks that lose power: what is written in which order, and what a run says."""
 
+import errno
 import os
+import pickle
 import resource
 import shutil
 import signal
@@ -14,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from adsr_hf.checkpoints import checkpoint_folders, save_tensors, verify_checkpoint
-from adsr_hf.disk_errors import WriteError, naming_what_was_written
+from adsr_hf.disk_errors import WriteError, write_errors_name
+from adsr_hf.files import write_bytes
 from tests.snapshots import assert_identical, snapshot
 from tests.tiny import tiny_trainer, tiny_vit
 
@@ -126,8 +129,10 @@ def test_whichever_library_writes_the_path_and_the_way_on_are_named(tmp_path: Pa
     path = tmp_path / "file"
     with (
         files_end_at(10_000),
-        pytest.raises(WriteError, match=rf"^{path} cannot be written: .+ MB are free there\)\. Make room$"),
-        naming_what_was_written(path, way_on="Make room"),
+        pytest.raises(
+            WriteError, match=rf"^{path} cannot be written: .+ MB are free there\)\. Kept\. Make room there, or "
+        ),
+        write_errors_name(path, kept="Kept"),
     ):
         writer(path)
 
@@ -137,14 +142,26 @@ def test_a_folder_that_is_gone_is_named_too(tmp_path: Path, writer: Any) -> None
     path = tmp_path / "gone" / "file"
     with (
         pytest.raises(WriteError, match=f"^{path} cannot be written"),
-        naming_what_was_written(path, way_on="Make room"),
+        write_errors_name(path),
     ):
         writer(path)
 
 
 def test_other_errors_pass_through() -> None:
-    with pytest.raises(RuntimeError, match="CUDA error"), naming_what_was_written(Path(), way_on=""):
+    with pytest.raises(RuntimeError, match="CUDA error"), write_errors_name(Path()):
         raise RuntimeError("CUDA error")
+
+
+def test_what_is_written_inside_something_is_named_once(tmp_path: Path) -> None:
+    """And arrives in other processes as it is."""
+    with files_end_at(10_000), pytest.raises(WriteError) as caught, write_errors_name(tmp_path, kept="Kept"):
+        write_bytes(tmp_path / "file", b"x" * 100_000)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path} cannot be written: File too large (")
+    assert (said.count("cannot be written"), said.count("Make room"), said.count("Kept")) == (1, 1, 1)
+    assert caught.value.errno == errno.EFBIG
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.errno, again.path) == (said, errno.EFBIG, tmp_path)
 
 
 def test_raw_tensors_name_their_file(tmp_path: Path) -> None:

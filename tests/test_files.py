@@ -47,11 +47,9 @@ def test_whatever_goes_wrong_leaves_the_old_file_alone(tmp_path: Path, failure: 
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(
-    ("number", "way_out"), [(errno.ENOSPC, "make room"), (errno.EROFS, "choose a folder"), (errno.EIO, "error")]
-)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
 def test_an_error_names_the_path_and_keeps_its_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, way_out: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def broken(*_: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -59,7 +57,7 @@ def test_an_error_names_the_path_and_keeps_its_number(
     monkeypatch.setattr("adsr_hf.files.os.fsync", broken)
     with pytest.raises(OSError, match=f"file.json cannot be written: {os.strerror(number)}.*") as caught:
         write_json(tmp_path / "file.json", {})
-    assert way_out in str(caught.value)
+    assert "Make room there, or choose a folder" in str(caught.value)
     assert "Errno" not in str(caught.value)
     assert caught.value.errno == number
     assert list(tmp_path.iterdir()) == []

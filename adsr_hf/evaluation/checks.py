@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adsr_hf.attacks.rows import ROWS
+from adsr_hf.disk_errors import WriteError
 from adsr_hf.evaluation.driver import finite
 from adsr_hf.evaluation.plan import Plan
 
@@ -73,15 +74,14 @@ def memory_named(plan: Plan) -> Iterator[None]:
 
 @contextmanager
 def finished_work_named(folder: Path | None) -> Iterator[None]:
-    """Add to an OSError that what is finished is kept in ``folder``, where there is one."""
+    """Add to a WriteError that what is finished is kept in ``folder``, where there is one."""
     try:
         yield
-    except OSError as error:
-        if folder is None or (error.strerror is not None and error.filename is not None):
+    except WriteError as error:
+        if folder is None:
             raise
-        named = type(error)(f"{error}. What is finished is kept in {folder}, and the same command continues")
-        named.errno = error.errno
-        raise named from error
+        kept = f"What is finished is kept in {folder}, and the same command continues"
+        raise WriteError(error.path, error.reason, kept, error.errno) from error
 
 
 def _too_large(plan: Plan, error: BaseException) -> str:

@@ -116,7 +116,8 @@ def test_a_full_disk_says_where_the_work_is(
 
     monkeypatch.setattr("adsr_hf.evaluation.records.write_bytes", full)
     message = (
-        rf"records.parquet cannot be written: No space left on device; make room.* kept in {tmp_path}, and the same"
+        rf"records.parquet cannot be written: No space left .*\. What is finished is kept in {tmp_path}, and the same "
+        r"command continues\. Make room there"
     )
     with pytest.raises(OSError, match=message):
         measure(model, tmp_path)
