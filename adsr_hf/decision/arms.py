@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -82,7 +83,7 @@ def read_arm(paths: Sequence[str]) -> Arm:
     """Read evaluation folders, or run folders that hold one.
 
     Raises:
-        RecordsError: when records are missing or damaged, a model changed since it was measured, a run is named
+        RecordsError: when records are missing or damaged, a model changed since it was measured, a model is there
             twice, or the members do not measure the same.
     """
     places = [Path(path).resolve() for path in paths]
@@ -94,6 +95,8 @@ def read_arm(paths: Sequence[str]) -> Arm:
     members = tuple(_member(Path(path)) for path in paths)
     for other in members[1:]:
         check_same_conditions(members[0], other)
+    for one, other in combinations(members, 2):
+        _check_another_run(one, other)
     return Arm(", ".join(paths), members)
 
 
@@ -126,6 +129,22 @@ def check_same_conditions(first: Member, second: Member) -> None:
                 f"{first.folder} and {second.folder} cannot be compared, since their {name} differ: {mine} against "
                 f"{theirs}; evaluate both with the same data, --threat and attack settings"
             )
+
+
+def _check_another_run(one: Member, other: Member) -> None:
+    """Refuse as two runs of an arm what would make its scatter between seeds meaningless."""
+    first, second = one.records.summary["model"], other.records.summary["model"]
+    if first["fingerprint"] == second["fingerprint"]:
+        raise RecordsError(
+            f"{one.folder} and {other.folder} measured the same weights (fingerprint {first['fingerprint'][:16]}), so "
+            "that they are not two runs; a run counts as one seed: name it once"
+        )
+    if first["weights"] != second["weights"]:
+        raise RecordsError(
+            f"{one.folder} measured the weights of the {first['weights'] or 'unknown network'} and {other.folder} "
+            f"those of the {second['weights'] or 'unknown network'}; runs of one arm differ in nothing but their "
+            "seed: name one evaluation of each"
+        )
 
 
 def _member(folder: Path) -> Member:

@@ -289,6 +289,20 @@ def test_other_noise_is_refused_and_a_run_is_one_seed(tmp_path: Path) -> None:
         compared([a, a], [b])
 
 
+def test_one_model_is_not_two_seeds_nor_a_teacher_another_seed_of_a_student(tmp_path: Path) -> None:
+    """Under other paths, too: as a run and its evaluation's folder, and measured once more."""
+    run, other = (write_fake_run(tmp_path / name, train_seed=seed) for seed, name in enumerate(("run", "other")))
+    again = write_fake_evaluation(tmp_path / "again", seed=0)
+    for twice in (run / "evaluation", again):
+        with pytest.raises(RecordsError, match=r"measured the same weights .* a run counts as one seed"):
+            compared([run, twice], [other])
+        with pytest.raises(RecordsError, match="measured the same weights"):
+            compared([other, run, twice], [other])
+    teacher = write_fake_evaluation(tmp_path / "teacher", seed=2, weights="teacher", published=False)
+    with pytest.raises(RecordsError, match=r"weights of the student and .* of the teacher; runs of one arm differ"):
+        compared([run, teacher], [other])
+
+
 def test_a_missed_rate_of_the_other_class_is_refused(tmp_path: Path) -> None:
     names = ["good", "defective"]
     a, b = (
