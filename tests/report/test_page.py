@@ -58,6 +58,14 @@ def run(tmp_path: Path, runs: list[Path]) -> Path:
     return Path(shutil.copytree(runs[0], tmp_path / "run"))
 
 
+def test_the_epochs_are_those_that_were_trained_where_max_steps_ended_the_run(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    change_run(run, config=record["config"] | {"num_train_epochs": 200, "max_steps": 100})
+    rows = Reader(page_of(run)).rows
+    assert [row[1] for row in rows if row[0] == "Epochs"] == ["10"]
+
+
 def test_every_figure_of_the_records_stands_in_the_table(runs: list[Path], page: Reader) -> None:
     summaries = [json.loads((run / "evaluation" / "summary.json").read_text())["figures"] for run in runs]
     names = {

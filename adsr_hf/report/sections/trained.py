@@ -61,13 +61,19 @@ def _training_facts(arm: ShownArm, run: dict[str, Any], texts: Texts) -> dict[st
         "attack": texts("trained.pgd", steps=config["attack_steps"]) if threat and "attack_steps" in config else "",
         "network": str(model.get("model") or model.get("model_type")),
         "data": _data(run, texts),
-        "epochs": f"{config['num_train_epochs']:g}" if config.get("num_train_epochs") else "",
+        "epochs": _epochs(run),
         "teacher": f"{config['teacher_decay']:g}"
         if config.get("method") == "adsr" and "teacher_decay" in config
         else "",
         "seed": texts("list.comma").join(seeds),
     }
     return {key: value for key, value in facts.items() if value}
+
+
+def _epochs(run: dict[str, Any]) -> str:
+    """How many were trained, which is not num_train_epochs where max_steps ends a run."""
+    logged = [float(entry["epoch"]) for entry in run["log_history"] if "epoch" in entry]
+    return f"{max(logged):.3g}" if logged else ""
 
 
 def _data(run: dict[str, Any], texts: Texts) -> Html:
