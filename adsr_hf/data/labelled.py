@@ -221,6 +221,11 @@ class _Drawing:
             if self.arguments.skip_broken_images:
                 reasons = self._broken(table, name)
                 rows = np.setdiff1d(rows, list(reasons)).astype(np.int64)
+                if not len(rows):
+                    raise ValueError(
+                        f"split {name!r} has no image that can be read, {len(reasons)} are broken: the first is "
+                        f"{next(iter(reasons.values()))}"
+                    )
                 self.skipped += reasons.values()
             self._readable[name] = rows
         return self._readable[name]

@@ -46,8 +46,14 @@ class RowReader:
     def _allowed(self, path: str, name: str) -> Path:
         if self.folders is None:
             return Path(path)
-        # Joined to an absolute path, the folder is dropped.
-        resolved = (self.folders[0] / path).resolve()
+        try:
+            # Joined to an absolute path, the folder is dropped.
+            resolved = (self.folders[0] / path).resolve()
+        except (ValueError, OSError, RuntimeError) as error:
+            raise BrokenImageError(
+                f"row {name} holds no image but a path that no file can have ({error}); remove the row, or set "
+                "skip_broken_images to leave such rows out"
+            ) from error
         if not any(resolved.is_relative_to(folder.resolve()) for folder in self.folders):
             raise ValueError(
                 f"row {name} holds no image but the path of a file outside {self.folders[0]}, which is not read: a "

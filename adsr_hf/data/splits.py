@@ -120,15 +120,15 @@ def hold_out(
         fraction: share that is held out, in (0, 0.5].
 
     Raises:
-        ValueError: when a class has a single image.
+        ValueError: when a class has fewer than two images.
     """
     counts = np.bincount(labels, minlength=len(class_names))
-    single = [name for name, count in zip(class_names, counts, strict=True) if count < 2]
-    if single:
+    too_few = [name for name, count in zip(class_names, counts, strict=True) if count < 2]
+    if too_few:
         raise ValueError(
             f"validation_fraction={fraction:g} holds images out from the train split, which needs at least 2 of each "
-            f"class, but there is one only of: {quote_some(single)}; add images, remove the class, name a "
-            "validation_split, or set validation_fraction=0"
+            f"class that can be read, but there are fewer of: {quote_some(too_few)}; add images, remove the class, "
+            "name a validation_split, or set validation_fraction=0"
         )
     size = max(round(fraction * len(labels)), len(class_names))
     held = np.zeros(len(labels), dtype=bool)

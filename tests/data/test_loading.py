@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from adsr_hf.data import DataArguments, ImageData, MeasuredData, load_image_data, load_measured_data
+from adsr_hf.data.images import BrokenImageError
+from adsr_hf.data.reading import RowReader
 
 STEEL = Path(__file__).parents[2] / ".." / "shared" / "data" / "xsdd-steel-eq"
 
@@ -126,6 +128,19 @@ def test_one_broken_image_never_stops_a_run_that_skips_them(
         assert "1 broken image skipped" in data.summary
         assert [path.name in note for note in data.notes if note.startswith("skipped: ")] == [True]
         path.write_bytes(content)
+
+
+def test_where_no_image_can_be_read_that_is_the_reason(image_folder: Folder, load: Callable[..., ImageData]) -> None:
+    root = image_folder({"cat": 3, "dog": 3})
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"^split 'train' has no image that can be read, 6 are broken: .*000\.png"):
+        load(root, skip_broken_images=True)
+
+
+def test_a_path_that_no_file_can_have_is_a_broken_image(tmp_path: Path) -> None:
+    with pytest.raises(BrokenImageError, match=r"row train\[3\] .* a path that no file can have.*skip_broken_images"):
+        RowReader(1000, (tmp_path,)).read({"bytes": None, "path": "x\0y"}, "train[3]")
 
 
 def test_whole_files_are_drawn_as_ever_when_broken_ones_may_be_skipped(

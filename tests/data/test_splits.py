@@ -56,7 +56,7 @@ def test_the_seed_decides_and_is_repeatable() -> None:
 
 
 def test_a_class_with_one_image_cannot_be_held_out() -> None:
-    with pytest.raises(ValueError, match=r"one only of: 'rare'.*validation_split"):
+    with pytest.raises(ValueError, match=r"there are fewer of: 'rare'.*validation_split"):
         hold_out(labels_of([5, 1]), fraction=0.1, seed=0, class_names=["common", "rare"])
 
 
