@@ -10,7 +10,8 @@ from adsr_hf.decision.compare import Comparison
 from adsr_hf.decision.deltas import Delta, higher_is_better
 from adsr_hf.decision.policy import ALL, Policy
 from adsr_hf.decision.sample_size import MOST_IMAGES, MOST_RUNS, needed_to_decide
-from adsr_hf.evaluation.figure_names import is_class_accuracy
+from adsr_hf.evaluation.figure_names import figure_kind, is_class_accuracy
+from adsr_hf.evaluation.vectors import ERROR_RATES
 
 Outcome = Literal["pass", "fail", "not decidable", "no evidence"]
 Decision = Literal["promote", "keep", "not decidable"]
@@ -98,10 +99,11 @@ def _matching(rule: str, pattern: str, comparison: Comparison) -> list[Delta]:
         measured = [delta.name for delta in comparison.deltas]
         reason = comparison.not_compared.get(pattern)
         near = difflib.get_close_matches(pattern, measured, n=1)
+        of_errors = figure_kind(pattern).removeprefix("robust_") in ERROR_RATES
         raise ValueError(
             f"{rule} names {pattern!r}, which was not measured for both models"
             f"{f' ({reason})' if reason else ''}; {f'did you mean {near[0]!r}? ' if near else ''}measure it with adsr "
-            f"evaluate, or choose among: {', '.join(measured)}"
+            f"evaluate{' --positive_class CLASS' if of_errors else ''}, or choose among: {', '.join(measured)}"
         )
     return found
 

@@ -1,6 +1,7 @@
 """Numbers and names of figures as a reader meets them."""
 
 from adsr_hf.attacks import ThreatModel
+from adsr_hf.decision.deltas import Delta
 from adsr_hf.evaluation.figure_names import figure_kind
 from adsr_hf.report.markup import Html, element, joined
 from adsr_hf.report.subjects import Value
@@ -28,6 +29,11 @@ def change(name: str, value: float) -> str:
     shown = round(100 * value, 1) if digits is None else round(value, digits)
     # Adding 0 takes the sign from a zero.
     return f"{shown + 0.0:+.{1 if digits is None else digits}f}".replace("-", "−")
+
+
+def css_of(delta: Delta) -> str:
+    """The class of a verdict."""
+    return {"better": "good", "worse": "bad", "no evidence": "muted"}[delta.verdict]
 
 
 def _decimals(name: str) -> int | None:

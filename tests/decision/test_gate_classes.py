@@ -179,3 +179,13 @@ def test_equal_models_are_seldom_kept_back_for_a_class(tmp_path: Path) -> None:
         kept += outcomes(new, old, Policy(maximum_loss=EVERY_CLASS))[0] == "keep"
     # 30 draws at 5%: six or more have a chance of 0.3%.
     assert kept <= 5
+
+
+def test_a_rate_that_was_not_measured_says_how_to_measure_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new, old = (str(write_fake_run(tmp_path / name, train_seed=seed)) for seed, name in enumerate(("new", "old")))
+    path = tmp_path / "policy.yaml"
+    path.write_text("maximum_loss: {missed_rate: 0.1}\n")
+    assert main(["gate", new, old, "--policy", str(path), "--output", str(tmp_path / "decision.json")]) == 1
+    assert "measure it with adsr evaluate --positive_class CLASS, or choose among" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
 from adsr_hf.report.markup import Html, element, grid, joined, table
 from adsr_hf.report.subjects import ShownArm, Subject, Value
 from adsr_hf.report.texts import Texts
-from adsr_hf.report.wording import change, missing, number, with_interval
+from adsr_hf.report.wording import change, css_of, missing, number, with_interval
 
 # Of more classes only the worst of the first arm are shown; the records hold all.
 _SHOWN_CLASSES = 20
@@ -110,10 +110,9 @@ def _row(name: str, condition: str, subject: Subject) -> list[str]:
 def _verdict(delta: Delta | None, subject: Subject) -> list[str]:
     if delta is None:
         return ["–", "–"]
-    css = {"better": "good", "worse": "bad", "no evidence": "muted"}[delta.verdict]
     low, high = (change(delta.name, end) for end in delta.interval)
     return [
-        element("span", subject.texts(f"comparison.verdict.{delta.verdict}"), css=f"verdict {css}"),
+        element("span", subject.texts(f"comparison.verdict.{delta.verdict}"), css=f"verdict {css_of(delta)}"),
         joined([change(delta.name, delta.delta), element("small", Html("&nbsp; "), f"[{low}, {high}]", css="muted")]),
     ]
 

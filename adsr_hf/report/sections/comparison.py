@@ -3,9 +3,8 @@
 from adsr_hf.decision.compare import Comparison, is_of_class
 from adsr_hf.decision.deltas import Delta, higher_is_better
 from adsr_hf.report.markup import Html, bullets, element, joined, table
-from adsr_hf.report.sections.overview import css_of
 from adsr_hf.report.subjects import ShownArm, Subject
-from adsr_hf.report.wording import change, figure_name, missing, number, recorded, with_interval
+from adsr_hf.report.wording import change, css_of, figure_name, missing, number, recorded, with_interval
 
 
 def comparison(subject: Subject) -> Html:

@@ -2,12 +2,11 @@
 
 from statistics import fmean
 
-from adsr_hf.decision.deltas import Delta
 from adsr_hf.evaluation.figure_names import CLEAN, class_figure, read_class_figure
 from adsr_hf.report.markup import Html, bullets, element, joined
 from adsr_hf.report.sections.classes import condition_name, majority_lines, weakest_class, worse_classes
 from adsr_hf.report.subjects import Subject
-from adsr_hf.report.wording import change, figure_name, number, span, threat_words
+from adsr_hf.report.wording import change, css_of, figure_name, number, span, threat_words
 
 # AutoAttack's, the field's standard; short of them robust accuracy is a loose upper bound.
 STANDARD_ATTACKS = {"apgd-ce", "apgd-t", "fab-t", "square"}
@@ -56,11 +55,6 @@ def _tiles(subject: Subject) -> Html:
 def _range_words(subject: Subject, interval: str) -> str:
     several = len(subject.first.members) > 1
     return subject.texts("range.seeds" if several else "range.interval", interval=interval)
-
-
-def css_of(delta: Delta) -> str:
-    """The class of a verdict."""
-    return {"better": "good", "worse": "bad", "no evidence": "muted"}[delta.verdict]
 
 
 def _verdicts(subject: Subject) -> Html:
