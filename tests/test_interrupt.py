@@ -105,15 +105,20 @@ def test_the_message_does_not_collide_with_a_print_that_the_signal_cut_into(
 
 @pytest.mark.parametrize("manager", [InterruptRequest, StoppableCommand])
 def test_forked_processes_can_still_be_ended(manager: Any) -> None:
+    ready, started = os.pipe()
     with manager():
         child = os.fork()
         if child == 0:
-            # Not signal.pause(), which would never return from a signal that came just before it.
+            # Python forgets a signal that comes before a forked process is set up.
+            os.write(started, b"1")
             for _ in range(2000):
                 time.sleep(0.01)
             os._exit(7)
+        os.read(ready, 1)
         os.kill(child, signal.SIGTERM)
         _, status = os.waitpid(child, 0)
+    os.close(ready)
+    os.close(started)
     assert os.WTERMSIG(status) == signal.SIGTERM
 
 
