@@ -182,11 +182,16 @@ def refuse_pickles(source: str | Path, *, revision: str = "main") -> None:
     """Refuse a source without safetensors.
 
     Raises:
-        PretrainedError: a ValueError, with the way to convert what it has.
+        PretrainedError: a ValueError, with the way to convert what it has, or that a folder has no weights at all.
     """
     if any(_find(source, name, revision) for name in _SAFE_WEIGHTS):
         return
     pickles = sorted(path.name for pattern in _PICKLES for path in Path(source).glob(pattern))
+    if Path(source).is_dir() and not pickles:
+        raise PretrainedError(
+            f"{source} has no {SAFE_WEIGHTS_NAME}, nor any other weights; name a folder that save_pretrained "
+            "or adsr train wrote whole"
+        )
     found = f", only pickles ({', '.join(pickles[:3])}), which can run code when they are read" if pickles else ""
     raise PretrainedError(f"{source} has no {SAFE_WEIGHTS_NAME}{found}: {_CONVERSION}")
 
