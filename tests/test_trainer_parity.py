@@ -74,7 +74,8 @@ def assert_shared(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     """Every figure of Trainer's is there with its value."""
     theirs, ours = timeless(theirs), timeless(ours)
     assert theirs.keys() <= ours.keys()
-    assert {name: ours[name] for name in theirs} == theirs
+    # NaN equals NaN here: older transformers let a loss that is not finite into the mean.
+    np.testing.assert_equal({name: ours[name] for name in theirs}, theirs)
 
 
 def assert_equal(theirs: Any, ours: Any) -> None:
@@ -166,7 +167,7 @@ class TestEvaluation:
         assert_shared(theirs.evaluate(), figures)
         assert figures["eval_images"] == 21
 
-    def test_a_loss_that_is_not_finite_is_left_out_of_the_mean(self, tmp_path: Path) -> None:
+    def test_a_loss_that_is_not_finite_counts_as_in_trainer(self, tmp_path: Path) -> None:
         class Sometimes(Trainer):
             def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
                 loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
@@ -175,8 +176,8 @@ class TestEvaluation:
 
         theirs, ours = pair(tmp_path, bases=(Sometimes,))
         found = ours.evaluate()
-        assert np.isfinite(found["eval_loss"])
         assert_shared(theirs.evaluate(), found)
+        assert np.isfinite(found["eval_accuracy"])
 
 
 class Stream(IterableDataset):
