@@ -190,7 +190,9 @@ def _ragged(column: pyarrow.ChunkedArray) -> pyarrow.Array:
     return pyarrow.array([*rows[:-2], rows[-2][:-1], [*rows[-1], 0.0]], column.type)
 
 
-REWRITES = [(name, change) for name in COLUMNS for change in (_strings, _far)]
+# What broke an image is text already.
+REWRITES = [(name, _strings) for name in COLUMNS if not name.endswith("broken_by")]
+REWRITES += [(name, _far) for name in COLUMNS]
 REWRITES += [(name, _half) for name in COLUMNS if "broken_by" not in name and ".pgd." not in name]
 REWRITES += [(name, _ragged) for name in COLUMNS if name.endswith(".logits")]
 REWRITES += [(name, _shifted) for name in ("index", "clean.prediction", "Linf 8/255.broken_by", "clean.logits")]
@@ -201,8 +203,6 @@ def test_rows_that_mean_nothing_are_refused_although_their_hash_fits(
     copy: Path, name: str, change: Callable[[pyarrow.ChunkedArray], pyarrow.Array]
 ) -> None:
     records = read_evaluation(copy)
-    if name.endswith("broken_by") and change is _strings:
-        pytest.skip("it holds text")
     place = records.table.column_names.index(name)
     table = records.table.set_column(place, name, change(records.table.column(name)))
     EvaluationRecords(records.summary, table).write(copy / "evaluation")
