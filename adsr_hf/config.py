@@ -8,12 +8,12 @@ from transformers import TrainingArguments
 from transformers.utils import logging
 
 from adsr_hf.attacks import PGD, AutoPGD, ThreatModel
-from adsr_hf.calibration_arguments import CalibrationArguments
-from adsr_hf.field_checks import finite_numbers
-from adsr_hf.fine_tuning.arguments import FineTuningArguments
-from adsr_hf.method_arguments import MethodArguments
-from adsr_hf.selection import DefaultFigure, check_figure, default_figure
-from adsr_hf.training_ranges import check_training_ranges
+from adsr_hf.settings.calibration import CalibrationArguments
+from adsr_hf.settings.checks import finite_numbers
+from adsr_hf.settings.layer_decay import FineTuningArguments
+from adsr_hf.settings.method import MethodArguments
+from adsr_hf.settings.selection import DefaultFigure, check_figure, default_figure
+from adsr_hf.settings.training_ranges import check_training_ranges
 
 logger = logging.get_logger(__name__)
 

@@ -10,14 +10,14 @@ from transformers.trainer_utils import has_length
 from transformers.utils import logging
 
 from adsr_hf.attacks import PGD
-from adsr_hf.attacks.isolation import under_attack
+from adsr_hf.attacks.frozen import under_attack
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.attacks.precision import BFloat16Copy
-from adsr_hf.classifier import pixels_to_logits
-from adsr_hf.collapse_guard import CollapseGuard
-from adsr_hf.schedules import linear_ramp, sine_ramp
+from adsr_hf.method.collapse_guard import CollapseGuard
+from adsr_hf.method.schedules import linear_ramp, sine_ramp
+from adsr_hf.method.weight_perturbation import LossOf, WeightPerturbation
+from adsr_hf.networks.classifier import pixels_to_logits
 from adsr_hf.trainer_loss import LossTrainer
-from adsr_hf.weight_perturbation import LossOf, WeightPerturbation
+from adsr_hf.training.low_precision import BFloat16Copy
 
 logger = logging.get_logger(__name__)
 

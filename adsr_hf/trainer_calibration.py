@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from adsr_hf.calibrated_head import fold_temperature, foldable_head, own_parameters
-from adsr_hf.calibrating import MeasuredLogits, fitted_temperature
-from adsr_hf.card_facts import CalibrationFacts, CardFacts, Measurement, measurements
 from adsr_hf.fine_tuning.lora import base_network
+from adsr_hf.publishing.card_facts import CalibrationFacts, CardFacts, Measurement, measurements
+from adsr_hf.publishing.fitting import MeasuredLogits, fitted_temperature
+from adsr_hf.publishing.head import fold_temperature, foldable_head, own_parameters
 from adsr_hf.trainer_publishing import PublishingTrainer
 
 # Where a model's config says that its head was scaled.

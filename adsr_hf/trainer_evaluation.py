@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
 
 from adsr_hf.attacks import PixelSpace
-from adsr_hf.classifier import number_of_classes
-from adsr_hf.evaluation.overfitting import robust_overfitting
-from adsr_hf.robust_evaluator import RobustEvaluator, WatchedLoader
+from adsr_hf.measures.overfitting import robust_overfitting
+from adsr_hf.networks.classifier import number_of_classes
 from adsr_hf.trainer_resumption import ResumableTrainer
+from adsr_hf.training.evaluator import RobustEvaluator, WatchedLoader
 
 
 class EvaluatingTrainer(ResumableTrainer):

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adsr_hf.classifier import bare_copy, logits_of
-from adsr_hf.model_loss import ModelLoss, model_loss
-from adsr_hf.objectives import soft_cross_entropy
-from adsr_hf.targets import one_hot_labels
+from adsr_hf.method.objectives import soft_cross_entropy
+from adsr_hf.method.targets import one_hot_labels
+from adsr_hf.networks.classifier import bare_copy, logits_of
 from adsr_hf.trainer_evaluation import EvaluatingTrainer
+from adsr_hf.training.model_loss import ModelLoss, model_loss
 
 
 class LossTrainer(EvaluatingTrainer):

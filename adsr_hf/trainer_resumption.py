@@ -16,22 +16,22 @@ from transformers import TrainerControl
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
-from adsr_hf import checkpoints
 from adsr_hf.config import ADSRConfig
-from adsr_hf.folder_lock import own_folder
-from adsr_hf.interrupt import InterruptRequest, TrainingInterrupted, shield_worker
-from adsr_hf.meters import TrainingMeters
-from adsr_hf.processes import (
+from adsr_hf.method.schedules import warmed_up_decay
+from adsr_hf.method.teacher import EMATeacher
+from adsr_hf.records.folder_lock import own_folder
+from adsr_hf.run_callback import RunCallback
+from adsr_hf.trainer_same_run import SameRunTrainer
+from adsr_hf.training import checkpoints
+from adsr_hf.training.interrupt import InterruptRequest, TrainingInterrupted, shield_worker
+from adsr_hf.training.meters import TrainingMeters
+from adsr_hf.training.processes import (
     any_process,
     forget_evaluation,
     refuse_unsupported_parallelism,
     share_batch_statistics,
 )
-from adsr_hf.run_callback import RunCallback
-from adsr_hf.run_folder import find_checkpoint, refuse_used_folder, remove_unfinished
-from adsr_hf.schedules import warmed_up_decay
-from adsr_hf.teacher import EMATeacher
-from adsr_hf.trainer_same_run import SameRunTrainer
+from adsr_hf.training.run_folder import find_checkpoint, refuse_used_folder, remove_unfinished
 
 logger = logging.get_logger(__name__)
 

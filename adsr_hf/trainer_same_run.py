@@ -6,11 +6,11 @@ from typing import Any
 
 from transformers.utils import logging
 
-from adsr_hf.method_arguments import MethodArguments
-from adsr_hf.resumption_arguments import ResumptionArguments
-from adsr_hf.same_run import BATCHES, CHANGES, LENGTH, SCHEDULE_STEPS, check_same_run, in_words, saved_run
-from adsr_hf.selection import DIRECTION, FIGURE
+from adsr_hf.settings.method import MethodArguments
+from adsr_hf.settings.resumption import ResumptionArguments
+from adsr_hf.settings.selection import DIRECTION, FIGURE
 from adsr_hf.trainer_saving import SavingTrainer
+from adsr_hf.training.same_run import BATCHES, CHANGES, LENGTH, SCHEDULE_STEPS, check_same_run, in_words, saved_run
 
 logger = logging.get_logger(__name__)
 

@@ -12,13 +12,13 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
-from adsr_hf import checkpoints
 from adsr_hf.config import ADSRConfig
-from adsr_hf.disk_errors import write_errors_name
 from adsr_hf.fine_tuning.lora import raw_state
-from adsr_hf.run_folder import STATE_FILE, RunFolder, why_not_continued
-from adsr_hf.teacher import EMATeacher
+from adsr_hf.method.teacher import EMATeacher
+from adsr_hf.records.disk_errors import write_errors_name
 from adsr_hf.trainer_optimization import FineTuningTrainer
+from adsr_hf.training import checkpoints
+from adsr_hf.training.run_folder import STATE_FILE, RunFolder, why_not_continued
 
 logger = logging.get_logger(__name__)
 

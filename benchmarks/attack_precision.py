@@ -22,10 +22,10 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from adsr_hf.attacks import PGD, PixelSpace, ThreatModel
-from adsr_hf.attacks.isolation import under_attack
+from adsr_hf.attacks.frozen import under_attack
 from adsr_hf.attacks.pgd import AttackResult, LogitsFunction
-from adsr_hf.attacks.precision import BFloat16Copy
-from adsr_hf.classifier import bare_copy, pixels_to_logits
+from adsr_hf.networks.classifier import bare_copy, pixels_to_logits
+from adsr_hf.training.low_precision import BFloat16Copy
 from benchmarks.measure import Report, argument_parser, interleaved, paired_ratio, run
 from benchmarks.training import (
     DIGITS,

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.evaluation.accuracy import wilson_interval
+from adsr_hf.measures.accuracy import wilson_interval
 from benchmarks.measure import Report, Spread, Target, argument_parser, run
 
 THREAT = "Linf 8/255"
@@ -113,8 +113,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
 
 
 def _train(settings: dict[str, Any], images: int) -> None:
-    from adsr_hf.recipes import recipe_from_settings
-    from adsr_hf.run import train_recipe
+    from adsr_hf.runs.recipe import recipe_from_settings
+    from adsr_hf.runs.train import train_recipe
 
     recipe = recipe_from_settings(settings | {"max_eval_images": images})
     train_recipe(recipe.config, recipe.data, recipe.model)
@@ -126,10 +126,10 @@ def _theirs(checkpoint: Path, data: str, images: int, seed: int) -> tuple[float,
     from pyautoattack import AutoAttack
 
     from adsr_hf.attacks import PixelSpace, ThreatModel
-    from adsr_hf.attacks.isolation import under_attack
-    from adsr_hf.classifier import pixels_to_logits
+    from adsr_hf.attacks.frozen import under_attack
     from adsr_hf.data import DataArguments, load_image_data
-    from adsr_hf.pretrained import load_classifier, load_image_processor
+    from adsr_hf.networks.classifier import pixels_to_logits
+    from adsr_hf.networks.pretrained import load_classifier, load_image_processor
 
     processor = load_image_processor(checkpoint)
     model = load_classifier(checkpoint)

@@ -15,7 +15,7 @@ import torch
 
 from adsr_hf.data import ImageClassificationDataset
 from adsr_hf.data.augmentation import Augmentation
-from adsr_hf.data.stores import MemoryStore
+from adsr_hf.data.image_stores import MemoryStore
 from benchmarks.measure import Report, Target, argument_parser, interleaved, paired_ratio, run
 from benchmarks.training import DIGITS, SMOKE, Workload, make_images, make_model, make_space, make_trainer, whole_step
 

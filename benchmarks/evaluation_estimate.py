@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 def benchmark(arguments: argparse.Namespace) -> Report:
     """Train once; evaluate as often as asked, each time into a new folder."""
     from adsr_hf.data import DataArguments
-    from adsr_hf.recipes import recipe_from_settings
-    from adsr_hf.run import train_recipe
+    from adsr_hf.runs.recipe import recipe_from_settings
+    from adsr_hf.runs.train import train_recipe
 
     images = 20 if arguments.smoke else None
     said, taken = [], []
@@ -88,7 +88,7 @@ def _evaluate(checkpoint: Path, data: Any, folder: Path, seed: int) -> tuple[flo
     from adsr_hf.data import load_image_data
     from adsr_hf.evaluation import evaluate
     from adsr_hf.evaluation.plan import Plan
-    from adsr_hf.pretrained import load_classifier, load_image_processor
+    from adsr_hf.networks.pretrained import load_classifier, load_image_processor
 
     processor = load_image_processor(checkpoint)
     test = load_image_data(data, processor, seed=seed).test

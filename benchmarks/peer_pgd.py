@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adsr_hf.attacks import PGD, ThreatModel
-from adsr_hf.attacks.isolation import under_attack
-from adsr_hf.classifier import pixels_to_logits
+from adsr_hf.attacks.frozen import under_attack
 from adsr_hf.demo.settings import arm_settings
+from adsr_hf.networks.classifier import pixels_to_logits
 from benchmarks.measure import Report, Target, argument_parser, run
 
 STEPS = 20
@@ -37,8 +37,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 def benchmark(arguments: argparse.Namespace) -> Report:
     """Train the demo's network adversarially on the digits, and attack its test images with each library."""
-    from adsr_hf.recipes import recipe_from_settings
-    from adsr_hf.run import train_recipe
+    from adsr_hf.runs.recipe import recipe_from_settings
+    from adsr_hf.runs.train import train_recipe
 
     with tempfile.TemporaryDirectory() as folder:
         settings = arm_settings("pgd_at") | {"seed": arguments.seed, "output_dir": str(Path(folder) / "run")}

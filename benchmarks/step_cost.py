@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from adsr_hf.attacks.precision import BFloat16Copy
-from adsr_hf.classifier import bare_copy
+from adsr_hf.networks.classifier import bare_copy
+from adsr_hf.training.low_precision import BFloat16Copy
 from benchmarks.measure import Report, Spread, Target, argument_parser, interleaved, paired_ratio, run
 from benchmarks.training import (
     SMOKE,

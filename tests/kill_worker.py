@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from adsr_hf.checkpoints import CheckpointError, checkpoint_folders, verify_checkpoint
-from adsr_hf.run_folder import find_checkpoint, refuse_used_folder
+from adsr_hf.training.checkpoints import CheckpointError, checkpoint_folders, verify_checkpoint
+from adsr_hf.training.run_folder import find_checkpoint, refuse_used_folder
 from tests.snapshots import digest_of
 from tests.tiny import tiny_trainer
 

@@ -20,9 +20,9 @@ from transformers import TrainerCallback
 from transformers.utils.hub import hf_api
 
 from adsr_hf import ADSRTrainer
-from adsr_hf.card_facts import DataDescription
 from adsr_hf.cli.main import main as adsr
-from adsr_hf.hub import PublishingError
+from adsr_hf.publishing.card_facts import DataDescription
+from adsr_hf.publishing.hub import PublishingError
 from tests.tiny import TinyImages, tiny_processor, tiny_trainer, tiny_vit
 
 WRONG_TOKEN = "hf_wrong"

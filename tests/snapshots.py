@@ -10,7 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from adsr_hf import ADSRTrainer
-from adsr_hf.folder_lock import LOCK_FILE
+from adsr_hf.records.folder_lock import LOCK_FILE
 
 # Clocks, and the summary of one call of train(), which covers other steps after a resume.
 _TIMINGS = ("runtime", "per_second", "preparation_time")

@@ -15,8 +15,8 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from adsr_hf import ADSRConfig
 from adsr_hf.attacks import AutoPGD, ThreatModel
-from adsr_hf.flags import parse_flags
-from adsr_hf.method_arguments import METHODS, OBJECTIVES
+from adsr_hf.settings.flags import parse_flags
+from adsr_hf.settings.method import METHODS, OBJECTIVES
 from tests.tiny import CHECKPOINTING, tiny_config, tiny_trainer
 
 STEPS = {"eval_strategy": "steps", "save_strategy": "steps", "save_steps": 1, "eval_steps": 1}

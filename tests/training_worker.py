@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 
-from tests.runs import AugmentedImages
 from tests.snapshots import Crash, CrashAfter, digest_of, without_timings
 from tests.tiny import tiny_model, tiny_trainer
+from tests.tiny_runs import AugmentedImages
 
 
 class Progress(TrainerCallback):

@@ -1,6 +1,6 @@
 """Auto-PGD for training: Croce & Hein 2020 (arXiv 2003.01690), on hard or soft targets and for any number of steps.
 
-Evaluation takes the authors' own code (:mod:`adsr_hf.attacks.named.autopgd`); training needs soft targets, a step
+Evaluation takes the authors' own code (:mod:`adsr_hf.attacks.autoattack.apgd`); training needs soft targets, a step
 count as low as two (Singh et al. 2023, arXiv 2303.01870) and no package beside torch.
 """
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from adsr_hf.attacks.losses import ATTACK_LOSSES
-from adsr_hf.attacks.pixels import PIXEL_TOLERANCE
 from adsr_hf.attacks.threat import RandomSource, ThreatModel
+from adsr_hf.networks.pixels import PIXEL_TOLERANCE
 
 LogitsFunction = Callable[[Tensor], Tensor]
 

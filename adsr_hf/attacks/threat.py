@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from adsr_hf.radius import Radius
+from adsr_hf.settings.radius import Radius
 
 Norm = Literal["Linf", "L2"]
 RandomSource = torch.Generator | Sequence[torch.Generator] | None

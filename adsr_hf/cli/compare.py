@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from adsr_hf.cli.main import OK
 from adsr_hf.cli.options import OptionParser, yes_or_no
-from adsr_hf.tables import quoted
+from adsr_hf.records.text_tables import quoted
 
 if TYPE_CHECKING:
     from adsr_hf.decision.compare import Comparison
@@ -31,7 +31,7 @@ def run(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     from adsr_hf.decision.arms import read_arm
     from adsr_hf.decision.compare import compare
-    from adsr_hf.files import write_json
+    from adsr_hf.records.files import write_json
 
     candidate, current = (read_arm(one.split(",")) for one in (arguments.candidate, arguments.current))
     comparisons = [compare(candidate, current, latency=arguments.latency)]

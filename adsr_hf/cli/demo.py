@@ -5,7 +5,7 @@ from pathlib import Path
 
 from adsr_hf.cli.main import OK
 from adsr_hf.cli.options import OptionParser
-from adsr_hf.errors import UsageError
+from adsr_hf.settings.errors import UsageError
 
 RESULTS_FILE = "results.json"
 
@@ -25,7 +25,7 @@ def run(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers={arguments.workers} must be at least 1")
-    from adsr_hf.folder_lock import own_folder
+    from adsr_hf.records.folder_lock import own_folder
 
     with own_folder(arguments.output_dir, "adsr demo"):
         show_demo(arguments.output_dir, arguments.workers)
@@ -41,9 +41,9 @@ def show_demo(output_dir: Path, workers: int | None) -> None:
     from adsr_hf.demo.page import demo_page
     from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATION_STEPS, SEEDS
     from adsr_hf.demo.summary import as_document, differences, table
-    from adsr_hf.files import write_bytes, write_json
-    from adsr_hf.machine import describe_machine
-    from adsr_hf.tables import as_text
+    from adsr_hf.records.files import write_bytes, write_json
+    from adsr_hf.records.machine import describe_machine
+    from adsr_hf.records.text_tables import as_text
 
     cells = [Cell(arm, seed, output_dir / "runs" / f"{arm}-seed{seed}") for arm in ARMS for seed in SEEDS]
     # The long runs first, so that no core idles at the end.
@@ -79,7 +79,7 @@ def show_demo(output_dir: Path, workers: int | None) -> None:
 
 def _kept_seconds(output_dir: Path) -> float:
     """How long the runs took when they were made; a later look at them takes no time that says anything."""
-    from adsr_hf.json_shapes import ShapeError, fields, number, read_object
+    from adsr_hf.records.json_shapes import ShapeError, fields, number, read_object
 
     path = output_dir / RESULTS_FILE
     try:

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 from adsr_hf.cli.help_text import describe_fields
 from adsr_hf.cli.main import OK
-from adsr_hf.data.arguments import DataArguments, place_of
-from adsr_hf.errors import UsageError
-from adsr_hf.evaluation.arguments import EvaluateArguments
+from adsr_hf.settings.data import DataArguments, place_of
+from adsr_hf.settings.errors import UsageError
+from adsr_hf.settings.evaluation import EvaluateArguments
 
 # What holds of a run's data settings for other data too.
 _OF_ANY_DATASET = {"skip_broken_images", "max_image_pixels", "cache_gigabytes"}
@@ -28,7 +28,7 @@ def run(words: list[str]) -> int:
         weights_to_measure,
     )
     from adsr_hf.evaluation.places import refuse_missing_model
-    from adsr_hf.flags import parse_flags
+    from adsr_hf.settings.flags import parse_flags
 
     checkpoint, flags = words[0], words[1:]
     refuse_missing_model(checkpoint)
@@ -40,7 +40,7 @@ def run(words: list[str]) -> int:
     arguments, data = parse_flags((EvaluateArguments, DataArguments), recorded, flags)
     if not arguments.threat:
         arguments.threat = recorded_threat(checkpoint)
-    from adsr_hf.processes import process_state
+    from adsr_hf.training.processes import process_state
 
     def say(line: str) -> None:
         if process_state().is_main_process:

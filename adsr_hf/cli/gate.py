@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from adsr_hf.cli.compare import majority_lines, printable
 from adsr_hf.cli.options import OptionParser
-from adsr_hf.errors import UsageError
 from adsr_hf.evaluation.figure_names import is_class_accuracy
+from adsr_hf.settings.errors import UsageError
 
 if TYPE_CHECKING:
     from adsr_hf.decision.arms import Arm

@@ -8,8 +8,8 @@ from contextlib import suppress
 from importlib import import_module
 
 from adsr_hf._version import __version__
-from adsr_hf.errors import UsageError
-from adsr_hf.interrupt import StoppableCommand, exit_status
+from adsr_hf.settings.errors import UsageError
+from adsr_hf.training.interrupt import StoppableCommand, exit_status
 
 COMMANDS = {
     "train": "train a classifier from a recipe (clean, pgd_at or adsr)",

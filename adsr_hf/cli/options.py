@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from adsr_hf.errors import UsageError
+from adsr_hf.settings.errors import UsageError
 
 
 class OptionParser(argparse.ArgumentParser):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from adsr_hf.cli.help_text import describe_fields
 from adsr_hf.cli.main import FAILURE, OK
 from adsr_hf.cli.options import OptionParser, yes_or_no
-from adsr_hf.errors import UsageError
+from adsr_hf.settings.errors import UsageError
 from adsr_hf.study.arguments import KEYS, StudyEvaluation
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     if arguments.parallel is not None and arguments.parallel < 1:
         raise UsageError(f"--parallel={arguments.parallel} must be at least 1")
-    from adsr_hf.folder_lock import own_folder
+    from adsr_hf.records.folder_lock import own_folder
     from adsr_hf.study.description import read_study
     from adsr_hf.study.runner import refuse_other_cells
 
@@ -45,7 +45,7 @@ def _run_cells(study: "Study") -> None:
     import torch
     from tqdm.auto import tqdm
 
-    from adsr_hf.estimate import in_words
+    from adsr_hf.runs.estimate import in_words
     from adsr_hf.study.cells import is_finished, outcome_of
     from adsr_hf.study.live import LiveCells
     from adsr_hf.study.progress import first_line, remaining_seconds
@@ -73,7 +73,7 @@ def _run_cells(study: "Study") -> None:
 
 
 def _write_tables(study: "Study") -> int:
-    from adsr_hf.files import write_bytes, write_json
+    from adsr_hf.records.files import write_bytes, write_json
     from adsr_hf.study.results import RECORD_FILE, study_record
     from adsr_hf.study.tables import as_csv, as_document, as_terminal
 

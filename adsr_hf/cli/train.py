@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from adsr_hf.calibration_arguments import CalibrationArguments
 from adsr_hf.cli.help_text import describe_fields
 from adsr_hf.cli.main import OK
-from adsr_hf.data.arguments import DataArguments
-from adsr_hf.errors import UsageError
-from adsr_hf.fine_tuning.arguments import FineTuningArguments
-from adsr_hf.interrupt import Stopped, TrainingInterrupted, signal_of
-from adsr_hf.method_arguments import MethodArguments
-from adsr_hf.model_arguments import ModelArguments
+from adsr_hf.settings.calibration import CalibrationArguments
+from adsr_hf.settings.data import DataArguments
+from adsr_hf.settings.errors import UsageError
+from adsr_hf.settings.layer_decay import FineTuningArguments
+from adsr_hf.settings.method import MethodArguments
+from adsr_hf.settings.model import ModelArguments
+from adsr_hf.training.interrupt import Stopped, TrainingInterrupted, signal_of
 
 _SECTIONS = {
     "method": MethodArguments,
@@ -27,15 +27,15 @@ def run(words: list[str]) -> int:
         print(_help())
         return OK
     if "--help-all" in words:
-        from adsr_hf.recipes import full_help
+        from adsr_hf.runs.recipe import full_help
 
         print(full_help())
         return OK
     if not words:
         raise UsageError("adsr train needs a recipe, such as recipes/digits/vit_adsr.yaml, or flags")
     path = None if words[0].startswith("--") else Path(words[0])
-    from adsr_hf.recipes import load_recipe
-    from adsr_hf.run import train_recipe, way_on_after_stopping
+    from adsr_hf.runs.recipe import load_recipe
+    from adsr_hf.runs.train import train_recipe, way_on_after_stopping
 
     recipe = load_recipe(path, words if path is None else words[1:])
     if recipe.config.process_index == 0:

@@ -3,18 +3,18 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from adsr_hf.data.arguments import DataArguments
+from adsr_hf.settings.data import DataArguments
 
 if TYPE_CHECKING:
     from adsr_hf.data.dataset import ImageClassificationDataset
-    from adsr_hf.data.extra import MixedDataset
+    from adsr_hf.data.extra.mixed import MixedDataset
     from adsr_hf.data.loading import ImageData, MeasuredData, load_image_data, load_measured_data
 
 _HOMES = {
     "ImageClassificationDataset": "adsr_hf.data.dataset",
     "ImageData": "adsr_hf.data.loading",
     "MeasuredData": "adsr_hf.data.loading",
-    "MixedDataset": "adsr_hf.data.extra",
+    "MixedDataset": "adsr_hf.data.extra.mixed",
     "load_image_data": "adsr_hf.data.loading",
     "load_measured_data": "adsr_hf.data.loading",
 }

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adsr_hf.data.policy import apply_policy
-from adsr_hf.data.random_bits import pick, random_bits
+from adsr_hf.data.keyed_random import pick, random_bits
+from adsr_hf.data.randaugment import apply_policy
 
 
 @dataclass(frozen=True)

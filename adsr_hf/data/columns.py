@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Image
 
-from adsr_hf.data.arguments import DataArguments
 from adsr_hf.data.splits import quote_some
+from adsr_hf.settings.data import DataArguments
 
 # The first wins over the others, which are equal.
 _IMAGE_NAMES = ("image", "img", "images", "picture", "photo")

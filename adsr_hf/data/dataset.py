@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adsr_hf.attacks.pixels import PixelSpace
 from adsr_hf.data.augmentation import Augmentation, augment
-from adsr_hf.data.stores import ImageStore, Indices
+from adsr_hf.data.image_stores import ImageStore, Indices
+from adsr_hf.networks.pixels import PixelSpace
 
 
 class Example(TypedDict):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Image
 
-from adsr_hf.data.arguments import HELD_OUT_SPLITS, DataArguments
 from adsr_hf.data.splits import quote_some
 from adsr_hf.data.walking import LeftOut, find_images, is_image, visible
+from adsr_hf.settings.data import HELD_OUT_SPLITS, DataArguments
 
 _ONLY_SPLIT = "train"
 _HELD_OUT_NAMES = HELD_OUT_SPLITS | {"testing"}

@@ -7,12 +7,12 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Image
 from datasets.utils import tqdm
 
-from adsr_hf.data.arguments import DataArguments
 from adsr_hf.data.columns import check_classes, find_columns, read_labels
-from adsr_hf.data.images import BrokenImageError
+from adsr_hf.data.decoding import BrokenImageError
 from adsr_hf.data.reading import RowReader
 from adsr_hf.data.sources import ORIGIN_COLUMN, OpenedDataset, open_dataset
 from adsr_hf.data.splits import choose_measured, choose_splits, hold_out, quote_some, stratified_order
+from adsr_hf.settings.data import DataArguments
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from typing import Any, Literal
 
 from datasets import Dataset
 
-from adsr_hf.attacks.pixels import PixelSpace
-from adsr_hf.data.arguments import DataArguments
 from adsr_hf.data.augmentation import Augmentation
 from adsr_hf.data.columns import check_classes
 from adsr_hf.data.dataset import ImageClassificationDataset
-from adsr_hf.data.extra import MixedDataset
-from adsr_hf.data.extra_source import ExtraImages, ExtraTable, load_extra, open_extra
-from adsr_hf.data.held_out import DecodedSplit
-from adsr_hf.data.images import ConversionCounts
+from adsr_hf.data.decoding import ConversionCounts
+from adsr_hf.data.extra.leakage import DecodedSplit
+from adsr_hf.data.extra.mixed import MixedDataset
+from adsr_hf.data.extra.source import ExtraImages, ExtraTable, load_extra, open_extra
 from adsr_hf.data.labelled import ImageSplits, load_measured_splits, load_splits
 from adsr_hf.data.preparation import PreparedSplit, check_same_size, prepare_split
+from adsr_hf.networks.pixels import PixelSpace
+from adsr_hf.settings.data import DataArguments
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from datasets import Dataset
 from datasets.utils import tqdm
 from torch import Tensor
 
-from adsr_hf.data.geometry import apply_geometry, check_processor
-from adsr_hf.data.images import BrokenImageError, ConversionCounts
+from adsr_hf.data.decoding import BrokenImageError, ConversionCounts
+from adsr_hf.data.image_stores import ImageStore, LazyStore, MemoryStore
+from adsr_hf.data.processor_geometry import apply_geometry, check_processor
 from adsr_hf.data.reading import RowReader
 from adsr_hf.data.sources import ORIGIN_COLUMN
-from adsr_hf.data.stores import ImageStore, LazyStore, MemoryStore
 
 
 @dataclass(frozen=True)

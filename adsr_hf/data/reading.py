@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
-from adsr_hf.data.images import BrokenImageError, decode_image
+from adsr_hf.data.decoding import BrokenImageError, decode_image
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class RowReader:
     folders: tuple[Path, ...] | None = None
 
     def read(self, row: dict[str, Any] | None, origin: str) -> tuple[PillowImage.Image, str]:
-        """An image and its kind; see :func:`adsr_hf.data.images.decode_image`.
+        """An image and its kind; see :func:`adsr_hf.data.decoding.decode_image`.
 
         Args:
             row: ``bytes`` are used where they are not None; else ``path``, of which a relative one starts in the first

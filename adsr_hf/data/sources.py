@@ -11,11 +11,11 @@ from datasets import ClassLabel, Dataset, Features, Image, config, load_dataset
 from huggingface_hub.constants import HF_HUB_CACHE
 from PIL import Image as PillowImage
 
-from adsr_hf.data.arguments import DIGITS, DataArguments
 from adsr_hf.data.folders import METADATA_NAMES, open_folders, split_folders
 from adsr_hf.data.parquet_files import open_parquet, parquet_splits
 from adsr_hf.data.splits import stratified_order
 from adsr_hf.data.walking import visible
+from adsr_hf.settings.data import DIGITS, DataArguments
 
 # Where a row came from, such as "train[12]": still true after hold-outs and selections, so that errors can name it.
 ORIGIN_COLUMN = "adsr_origin"

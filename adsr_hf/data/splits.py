@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from adsr_hf.data.arguments import DataArguments
+from adsr_hf.settings.data import DataArguments
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 TEST_NAMES = ("test", "testing")

@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from adsr_hf.errors import RecordsError
 from adsr_hf.evaluation.model_files import ModelFilesError, model_files
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import EvaluationRecords
-from adsr_hf.run_record import find_run_record, published_weights, read_run_record
+from adsr_hf.records.run_record import find_run_record, published_weights, read_run_record
+from adsr_hf.settings.errors import RecordsError
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from adsr_hf.decision.latency import LatencyPair, measure_latency
 from adsr_hf.evaluation.classes import majority_of
 from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure, figure_kind
 from adsr_hf.evaluation.records import EvaluationRecords
-from adsr_hf.evaluation.statistics import holm
 from adsr_hf.evaluation.vectors import ERROR_RATES
+from adsr_hf.measures.statistics import holm
 
 NOISE_FIGURES = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
 _CLASS_FIGURES = ("class_accuracy", "class_robust_accuracy")

@@ -6,8 +6,8 @@ from typing import Any
 
 from adsr_hf.decision.gate import EXIT_STATUS, Decision
 from adsr_hf.decision.stored_model import StoredModel, StoredModelError
-from adsr_hf.files import write_json
-from adsr_hf.json_shapes import read_object
+from adsr_hf.records.files import write_json
+from adsr_hf.records.json_shapes import read_object
 
 KIND = "decision"
 SCHEMA_VERSION = 2

@@ -14,9 +14,9 @@ from adsr_hf.decision.differences import (
     mean_difference,
     run_difference,
 )
-from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration, confidence_gap
 from adsr_hf.evaluation.figure_names import figure_kind
 from adsr_hf.evaluation.vectors import figure_vector
+from adsr_hf.measures.debiased_calibration import DebiasedCalibration, confidence_gap
 
 Verdict = Literal["better", "worse", "no evidence"]
 _CALIBRATION_ERRORS = ("ece", "robust_ece", "ece_after_temperature")

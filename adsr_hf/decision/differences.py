@@ -20,8 +20,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration, mean_correlation
-from adsr_hf.evaluation.statistics import mcnemar_exact, paired_share_interval
+from adsr_hf.measures.debiased_calibration import DebiasedCalibration, mean_correlation
+from adsr_hf.measures.statistics import mcnemar_exact, paired_share_interval
 
 Array = NDArray[np.float64]
 # Beyond the images: to which other runs a difference speaks. "these runs": to none.

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 from adsr_hf.decision.arms import Member
 from adsr_hf.decision.same_cost import same_cost
 from adsr_hf.evaluation.model_files import MODEL_PATTERNS
-from adsr_hf.evaluation.statistics import percentile_interval, resampling_weights
-from adsr_hf.machine import describe_machine
-from adsr_hf.pretrained import PretrainedError, load_classifier
+from adsr_hf.measures.statistics import percentile_interval, resampling_weights
+from adsr_hf.networks.pretrained import PretrainedError, load_classifier
+from adsr_hf.records.machine import describe_machine
 
 BATCH_SIZE = 32
 # Rounds double until they can tell, each time looking once more; an interval of 99% allows for five looks.

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeGuard
 
-from adsr_hf.errors import UsageError
 from adsr_hf.evaluation.figure_names import figure_kind
-from adsr_hf.recipes import read_settings
+from adsr_hf.runs.recipe import read_settings
+from adsr_hf.settings.errors import UsageError
 
 ALL = "all"
 # A figure can change by less than this; shares, and errors of shares, by less than 1.

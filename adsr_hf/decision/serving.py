@@ -14,9 +14,9 @@ from filelock import FileLock, Timeout
 
 from adsr_hf.decision.exchange import exchange
 from adsr_hf.decision.stored_model import StoredModel
-from adsr_hf.disk_errors import write_errors_name
 from adsr_hf.evaluation.model_files import CONFIG, PICKLED_PATTERNS, is_model_file
-from adsr_hf.files import sync_folder, sync_tree, write_json
+from adsr_hf.records.disk_errors import write_errors_name
+from adsr_hf.records.files import sync_folder, sync_tree, write_json
 
 SERVED_RECORD = "served.json"
 # They describe a model, so they come and go with it.

@@ -15,8 +15,8 @@ import torch
 
 from adsr_hf.demo.settings import EVALUATED_EPSILONS, EVALUATION_STEPS, arm_settings
 from adsr_hf.evaluation.records import SCHEMA_VERSION
-from adsr_hf.files import write_json
-from adsr_hf.json_shapes import (
+from adsr_hf.records.files import write_json
+from adsr_hf.records.json_shapes import (
     ShapeError,
     anything,
     fields,
@@ -150,10 +150,10 @@ def _move_away(folder: Path, former: Path) -> None:
 def _train_and_measure(cell: Cell) -> dict[str, Any]:
     from adsr_hf.attacks import ThreatModel
     from adsr_hf.evaluation.plan import Plan
-    from adsr_hf.evaluation.subject import Subject
+    from adsr_hf.evaluation.provenance import Subject
     from adsr_hf.evaluation.suite import evaluate
-    from adsr_hf.recipes import recipe_from_settings
-    from adsr_hf.run import train_recipe
+    from adsr_hf.runs.recipe import recipe_from_settings
+    from adsr_hf.runs.train import train_recipe
 
     recipe = recipe_from_settings({**cell.settings, "disable_tqdm": True})
     run = train_recipe(recipe.config, recipe.data, recipe.model)

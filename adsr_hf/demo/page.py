@@ -6,7 +6,7 @@ from typing import Any
 
 from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATION_STEPS, SEEDS, arm_settings
 from adsr_hf.demo.summary import ARM_NAMES, curve, differences, table, training_curve
-from adsr_hf.evaluation.calibration import ReliabilityBin
+from adsr_hf.measures.calibration import ReliabilityBin
 from adsr_hf.report.figures import accuracy_against_epsilon, reliability_diagram, training_curves
 
 _STYLE = """

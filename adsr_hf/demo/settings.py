@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from adsr_hf.data.arguments import DIGITS
+from adsr_hf.settings.data import DIGITS
 
 ARMS = ("clean", "pgd_at", "adsr")
 SEEDS = (0, 1, 2)

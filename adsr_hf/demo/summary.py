@@ -9,7 +9,7 @@ from adsr_hf.decision.arms import read_arm
 from adsr_hf.decision.compare import corrected
 from adsr_hf.decision.deltas import Delta, delta_of, run_delta
 from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATED_EPSILONS, EVALUATION_STEPS, SEEDS
-from adsr_hf.tables import as_markdown, mean_and_spread
+from adsr_hf.records.text_tables import as_markdown, mean_and_spread
 
 ARM_NAMES = {"clean": "clean training", "pgd_at": "adversarial training", "adsr": "ADSR"}
 

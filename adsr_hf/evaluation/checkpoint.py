@@ -9,24 +9,24 @@ from huggingface_hub import snapshot_download
 from transformers import PreTrainedModel
 
 from adsr_hf.attacks import PixelSpace, ThreatModel
+from adsr_hf.attacks.batch_invariance import row_independent
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.attacks.rows import row_independent
-from adsr_hf.checkpoints import TEACHER_FILE, load_raw_weights
-from adsr_hf.class_names import match_names
-from adsr_hf.classifier import pixels_to_logits
 from adsr_hf.data import DataArguments, ImageClassificationDataset, load_measured_data
-from adsr_hf.data.arguments import place_of
 from adsr_hf.data.splits import quote_some
-from adsr_hf.estimate import in_words
-from adsr_hf.evaluation.arguments import EvaluateArguments
 from adsr_hf.evaluation.model_files import MODEL_PATTERNS, ModelFilesError, model_files
 from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.provenance import Subject
 from adsr_hf.evaluation.records import EvaluationRecords
-from adsr_hf.evaluation.subject import Subject
 from adsr_hf.evaluation.suite import evaluate
-from adsr_hf.pretrained import PretrainedError, load_classifier, load_image_processor
-from adsr_hf.processes import process_state
-from adsr_hf.run_record import RUN_RECORD, find_run_record, published_weights, read_run_record
+from adsr_hf.networks.class_names import match_names
+from adsr_hf.networks.classifier import pixels_to_logits
+from adsr_hf.networks.pretrained import PretrainedError, load_classifier, load_image_processor
+from adsr_hf.records.run_record import RUN_RECORD, find_run_record, published_weights, read_run_record
+from adsr_hf.runs.estimate import in_words
+from adsr_hf.settings.data import place_of
+from adsr_hf.settings.evaluation import EvaluateArguments
+from adsr_hf.training.checkpoints import TEACHER_FILE, load_raw_weights
+from adsr_hf.training.processes import process_state
 
 
 def recorded_data(checkpoint: str) -> dict[str, Any]:

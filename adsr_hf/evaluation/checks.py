@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adsr_hf.attacks.rows import ROWS
-from adsr_hf.disk_errors import WriteError
+from adsr_hf.attacks.batch_invariance import ROWS
 from adsr_hf.evaluation.driver import finite
 from adsr_hf.evaluation.plan import Plan
+from adsr_hf.records.disk_errors import WriteError
 
 NO_GRADIENT = (
     "the model's logits carry no gradient to its input (it detaches it, or computes without autograd), so that "

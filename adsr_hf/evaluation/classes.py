@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
-from adsr_hf.evaluation.intervals import FigureEntry, share_entry
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.vectors import ERROR_RATES, figure_vector, predictions_under, right_under
-from adsr_hf.tables import quoted
+from adsr_hf.measures.intervals import FigureEntry, share_entry
+from adsr_hf.records.text_tables import quoted
 
 # A matrix of more classes would outgrow the rest of a summary many times.
 CONFUSION_CLASSES = 100

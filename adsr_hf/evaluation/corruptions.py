@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from adsr_hf.attacks.named.interface import derived_seed
+from adsr_hf.attacks.interface import derived_seed
 from adsr_hf.evaluation.severities import SEVERITIES, SHIFT, SeverityTable, severity_table
 
 # An image, the strengths for its size, the severity counted from 0, and what draws.

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from adsr_hf.attacks import PixelSpace, ThreatModel
-from adsr_hf.attacks.named import NamedAttack
+from adsr_hf.attacks.batch_invariance import ROWS
+from adsr_hf.attacks.interface import NamedAttack
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.attacks.rows import ROWS
 from adsr_hf.evaluation.corruptions import KINDS
 from adsr_hf.evaluation.fingerprints import batch_of
 from adsr_hf.evaluation.journal import Journal, Rows
-from adsr_hf.evaluation.passes import Passes
 from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.progress import Passes
 from adsr_hf.evaluation.remaining_time import RemainingTime
 from adsr_hf.evaluation.sanity import SANITY_IMAGES, passes_per_image, square_is_known
 from adsr_hf.evaluation.severities import SEVERITIES

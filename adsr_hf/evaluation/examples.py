@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.files import write_bytes
+from adsr_hf.records.files import write_bytes
 
 MOST_EXAMPLES = 12
 FOLDER = "examples"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from transformers.utils import logging
 
-from adsr_hf.disk_errors import write_errors_name
-from adsr_hf.files import whole_file
+from adsr_hf.records.disk_errors import write_errors_name
+from adsr_hf.records.files import whole_file
 
 logger = logging.get_logger(__name__)
 

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.files import file_sha256
-from adsr_hf.json_shapes import ShapeError, read_object
+from adsr_hf.records.files import file_sha256
+from adsr_hf.records.json_shapes import ShapeError, read_object
 
 CONFIG = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")

@@ -12,7 +12,7 @@ class Plan:
 
     Args:
         threats: threat models of radius above 0, each once; none measures clean images alone.
-        attacks: names, see :func:`adsr_hf.attacks.named.named_attacks`.
+        attacks: names, see :func:`adsr_hf.attacks.registry.named_attacks`.
         num_steps, restarts: of ``"pgd"`` and ``"margin"``.
         square_queries: of ``"square"``.
         batch_size: images attacked together, rounded up to a multiple of 64. No figure depends on it, and memory

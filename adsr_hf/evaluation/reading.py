@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from adsr_hf.errors import RecordsError
 from adsr_hf.evaluation.records import KIND, RECORDS_FILE, SCHEMA_VERSION, SUMMARY_FILE, EvaluationRecords
 from adsr_hf.evaluation.row_checks import check_figures, check_rows
 from adsr_hf.evaluation.summary_shape import check_summary
-from adsr_hf.json_shapes import ShapeError, read_object
+from adsr_hf.records.json_shapes import ShapeError, read_object
+from adsr_hf.settings.errors import RecordsError
 
 
 def read_evaluation(folder: str | Path) -> EvaluationRecords:

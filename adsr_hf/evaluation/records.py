@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from adsr_hf.files import write_bytes, write_json
+from adsr_hf.records.files import write_bytes, write_json
 
 SCHEMA_VERSION = 3
 KIND = "evaluation"

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow
 
 from adsr_hf.evaluation.classes import confusion_of, majority_of
-from adsr_hf.evaluation.intervals import Intervals
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_entry
-from adsr_hf.json_shapes import ShapeError
+from adsr_hf.measures.intervals import Intervals
+from adsr_hf.records.json_shapes import ShapeError
 
 # Sums of float64 over images differ by this much between machines.
 TOLERANCE = 1e-9

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.attacks import PixelSpace
+from adsr_hf.attacks.batch_invariance import ROWS, row_independent
+from adsr_hf.attacks.frozen import under_attack
 from adsr_hf.attacks.gradient_path import has_gradient_path, with_gradient_path
-from adsr_hf.attacks.isolation import under_attack
-from adsr_hf.attacks.named import NamedAttack, named_attacks
-from adsr_hf.attacks.normalisation import LOOKED_AT, NormalisationCheck
+from adsr_hf.attacks.interface import NamedAttack
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.attacks.rows import ROWS, row_independent
-from adsr_hf.classifier import number_of_classes, pixels_to_logits
+from adsr_hf.attacks.registry import named_attacks
 from adsr_hf.evaluation.checks import (
     NO_GRADIENT,
     check_class_names,
@@ -33,20 +32,22 @@ from adsr_hf.evaluation.driver import SHOWN, Driver, finite
 from adsr_hf.evaluation.examples import write_examples
 from adsr_hf.evaluation.fingerprints import DataFacts, batch_of, data_facts, model_fingerprint
 from adsr_hf.evaluation.journal import Journal
-from adsr_hf.evaluation.outcome_key import outcome_key
-from adsr_hf.evaluation.outcomes import record_table
-from adsr_hf.evaluation.passes import Passes
+from adsr_hf.evaluation.journal_key import outcome_key
 from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.progress import Passes
+from adsr_hf.evaluation.provenance import Subject
+from adsr_hf.evaluation.record_table import record_table
 from adsr_hf.evaluation.records import KIND, SCHEMA_VERSION, EvaluationRecords
 from adsr_hf.evaluation.remaining_time import RemainingTime
 from adsr_hf.evaluation.sanity import sanity_positions, square_is_known, verdicts
 from adsr_hf.evaluation.severities import severity_table
 from adsr_hf.evaluation.streams import as_sized
-from adsr_hf.evaluation.subject import Subject
 from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_of
-from adsr_hf.folder_lock import own_folder
-from adsr_hf.machine import describe_machine
-from adsr_hf.processes import process_state
+from adsr_hf.networks.classifier import number_of_classes, pixels_to_logits
+from adsr_hf.networks.normalisation import LOOKED_AT, NormalisationCheck
+from adsr_hf.records.folder_lock import own_folder
+from adsr_hf.records.machine import describe_machine
+from adsr_hf.training.processes import process_state
 
 _PACKAGES = ("adsr_hf", "torch", "transformers", "accelerate", "datasets", "numpy", "pillow", "pyautoattack")
 

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from adsr_hf.evaluation.calibration import reliability_bins
 from adsr_hf.evaluation.classes import class_figures
 from adsr_hf.evaluation.figure_names import CLEAN, attacked_name
-from adsr_hf.evaluation.intervals import FigureEntry, Intervals
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.stability import stability_figures
-from adsr_hf.evaluation.statistics import RESAMPLES
-from adsr_hf.evaluation.temperature import fit_temperature
 from adsr_hf.evaluation.vectors import figure_vector
+from adsr_hf.measures.calibration import reliability_bins
+from adsr_hf.measures.intervals import FigureEntry, Intervals
+from adsr_hf.measures.statistics import RESAMPLES
+from adsr_hf.measures.temperature import fit_temperature
 
 
 def figures_of(records: EvaluationRecords, seed: int, *, resamples: int | None = RESAMPLES) -> dict[str, FigureEntry]:

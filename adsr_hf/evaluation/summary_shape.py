@@ -3,7 +3,7 @@
 from typing import Any
 
 from adsr_hf.attacks import ThreatModel
-from adsr_hf.json_shapes import (
+from adsr_hf.records.json_shapes import (
     ShapeError,
     anything,
     fields,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import is_peft_available
 
-from adsr_hf.classifier import bare_copy
+from adsr_hf.networks.classifier import bare_copy
 
 # The attention's query and value, as in the paper, by the names that transformers gives them.
 _QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from adsr_hf.modes import set_modes
+from adsr_hf.networks.modes import set_modes
 
 _WITH_POSITIONS = ("vit", "deit", "dinov2", "dinov2_with_registers", "beit")
 _OF_ANY_SIZE = ("convnext", "convnextv2", "resnet", "adsr_cifar_resnet")

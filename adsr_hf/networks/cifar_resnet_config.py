@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from adsr_hf.field_checks import at_least, one_of
+from adsr_hf.settings.checks import at_least, one_of
 
 BLOCKS = ("post_activation", "pre_activation")
 ACTIVATIONS = ("relu", "silu")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from adsr_hf.evaluation.calibration import ReliabilityBin
+from adsr_hf.measures.calibration import ReliabilityBin
 from adsr_hf.report.charts import draw_reliability
 from adsr_hf.report.drawing import INK, STYLES, Style, axes, svg
 

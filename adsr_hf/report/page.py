@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adsr_hf._version import __version__
-from adsr_hf.files import write_bytes
+from adsr_hf.records.files import write_bytes
 from adsr_hf.report.drawing import NAMES
 from adsr_hf.report.markup import Html, element, joined
 from adsr_hf.report.sections.calibration import calibration

@@ -5,8 +5,7 @@ from typing import Any, get_args
 
 from adsr_hf.decision.deltas import Verdict
 from adsr_hf.decision.differences import Scope
-from adsr_hf.errors import RecordsError
-from adsr_hf.json_shapes import (
+from adsr_hf.records.json_shapes import (
     ShapeError,
     fields,
     list_of,
@@ -18,6 +17,7 @@ from adsr_hf.json_shapes import (
     text,
     whole_number,
 )
+from adsr_hf.settings.errors import RecordsError
 from adsr_hf.study.results import KIND, RECORD_FILE, SCHEMA_VERSION, PlanWritten, figure_names
 
 _FIGURE = fields(

@@ -10,9 +10,9 @@ from typing import Any
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
 from adsr_hf.decision.compare import Comparison, compare, corrected
-from adsr_hf.errors import RecordsError
 from adsr_hf.report.drawing import STYLES, Style
 from adsr_hf.report.texts import Texts
+from adsr_hf.settings.errors import RecordsError
 
 _EVALUATION_FOLDERS = ("evaluation", "evaluation-teacher")
 

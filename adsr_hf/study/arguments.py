@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from adsr_hf.evaluation.arguments import EvaluateArguments
+from adsr_hf.settings.evaluation import EvaluateArguments
 
 # Key of a study file to its help.
 KEYS = {

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.files import file_sha256, write_json
-from adsr_hf.json_shapes import (
+from adsr_hf.records.files import file_sha256, write_json
+from adsr_hf.records.json_shapes import (
     ShapeError,
     anything,
     fields,

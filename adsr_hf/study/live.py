@@ -10,9 +10,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from adsr_hf.estimate import in_words
-from adsr_hf.files import write_json
-from adsr_hf.run_log import RunProgress
+from adsr_hf.records.files import write_json
+from adsr_hf.runs.estimate import in_words
+from adsr_hf.runs.log import RunProgress
 from adsr_hf.study.cells import Cell
 
 PROGRESS_FILE = "progress.json"

@@ -6,11 +6,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from adsr_hf.data import DataArguments
-from adsr_hf.data.arguments import DIGITS
 from adsr_hf.data.labelled import load_splits
-from adsr_hf.errors import UsageError
-from adsr_hf.flags import parse_flags
-from adsr_hf.pretrained import PretrainedError, load_config, refuse_pickles
+from adsr_hf.networks.pretrained import PretrainedError, load_config, refuse_pickles
+from adsr_hf.settings.data import DIGITS
+from adsr_hf.settings.errors import UsageError
+from adsr_hf.settings.flags import parse_flags
 from adsr_hf.study.arguments import StudyEvaluation
 from adsr_hf.study.cells import Cell
 

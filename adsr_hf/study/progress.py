@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from statistics import fmean
 
-from adsr_hf.estimate import in_words
+from adsr_hf.runs.estimate import in_words
 from adsr_hf.study.cells import Cell, is_finished, outcome_of
 from adsr_hf.study.description import Study
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
 from adsr_hf.decision.compare import corrected, not_beaten
 from adsr_hf.decision.deltas import Delta, delta_of
-from adsr_hf.errors import RecordsError
 from adsr_hf.evaluation.figure_names import attacked_name, class_figure
 from adsr_hf.evaluation.records import SUMMARY_FILE
+from adsr_hf.settings.errors import RecordsError
 from adsr_hf.study.cells import LOG_FILE, Cell, is_finished, outcome_of
 from adsr_hf.study.description import Study
 

@@ -12,9 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import IO
 
-from adsr_hf.interrupt import Stopped, signal_of
 from adsr_hf.study.cells import LOG_FILE, Cell, begin, finish, outcome_of, why_refused
 from adsr_hf.study.preflight import refuse_unmeasurable
+from adsr_hf.training.interrupt import Stopped, signal_of
 
 _WORKER = "adsr_hf.study.worker"
 # Enough for a training step and a checkpoint.

@@ -6,8 +6,8 @@ from typing import Any
 
 from adsr_hf.evaluation.classes import majority_warning
 from adsr_hf.evaluation.figure_names import read_class_figure
+from adsr_hf.records.text_tables import as_markdown, as_text, quoted
 from adsr_hf.study.results import RUN_FIGURES, WORST_CLASS, PlanWritten
-from adsr_hf.tables import as_markdown, as_text, quoted
 
 Record = dict[str, Any]
 Rows = list[list[str]]

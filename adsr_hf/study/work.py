@@ -9,18 +9,18 @@ from pathlib import Path
 
 import torch
 
-from adsr_hf.checkpoints import CheckpointError, checkpoint_folders
 from adsr_hf.data import DataArguments
 from adsr_hf.evaluation.checkpoint import evaluate_checkpoint, recorded_data
-from adsr_hf.flags import parse_flags
-from adsr_hf.folder_lock import LOCK_FILE, OWNER_FILE, own_folder
-from adsr_hf.processes import process_state
-from adsr_hf.recipes import Recipe, recipe_from_settings
-from adsr_hf.run import train_recipe
-from adsr_hf.run_folder import find_checkpoint
+from adsr_hf.records.folder_lock import LOCK_FILE, OWNER_FILE, own_folder
+from adsr_hf.runs.recipe import Recipe, recipe_from_settings
+from adsr_hf.runs.train import train_recipe
+from adsr_hf.settings.flags import parse_flags
 from adsr_hf.study.arguments import StudyEvaluation
 from adsr_hf.study.cells import CELL_FILE, LOG_FILE, Cell, finish, mark_trained, read_state
 from adsr_hf.study.live import PROGRESS_FILE, tell_measuring, tell_training
+from adsr_hf.training.checkpoints import CheckpointError, checkpoint_folders
+from adsr_hf.training.processes import process_state
+from adsr_hf.training.run_folder import find_checkpoint
 
 
 def run_cell(folder: Path, *, threads: int | None) -> bool:

@@ -14,8 +14,8 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
-from adsr_hf.interrupt import StoppableCommand, exit_status
 from adsr_hf.study.cells import LOG_FILE
+from adsr_hf.training.interrupt import StoppableCommand, exit_status
 
 ORPHANED = 1
 

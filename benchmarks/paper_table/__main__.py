@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.files import write_json
+from adsr_hf.records.files import write_json
 from benchmarks.measure import machine
 from benchmarks.paper_table.plan import make_plan
 from benchmarks.paper_table.settings import NETWORKS, ROWS, RUNS, SMOKE_SIZES, Sizes, run_settings

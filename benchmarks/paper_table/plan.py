@@ -11,10 +11,10 @@ from PIL import Image
 from adsr_hf.attacks import PixelSpace
 from adsr_hf.data import DataArguments
 from adsr_hf.data.labelled import load_splits
-from adsr_hf.estimate import guessed_speed
-from adsr_hf.files import write_json
-from adsr_hf.models import load_model, load_processor
-from adsr_hf.recipes import recipe_from_settings
+from adsr_hf.records.files import write_json
+from adsr_hf.runs.estimate import guessed_speed
+from adsr_hf.runs.model import load_model, load_processor
+from adsr_hf.runs.recipe import recipe_from_settings
 from benchmarks.paper_table.settings import Sizes, run_settings
 
 PLAN_FILE = "plan.json"

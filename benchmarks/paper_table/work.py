@@ -9,19 +9,19 @@ import torch
 from torch.utils.data import Subset
 
 from adsr_hf.attacks import PixelSpace, ThreatModel
-from adsr_hf.checkpoints import MANIFEST_FILE, checkpoint_folders
 from adsr_hf.data import DataArguments, ImageClassificationDataset, load_image_data
 from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.provenance import Subject
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import SUMMARY_FILE, EvaluationRecords
-from adsr_hf.evaluation.subject import Subject
 from adsr_hf.evaluation.suite import evaluate
-from adsr_hf.files import write_json
-from adsr_hf.model_arguments import ModelArguments
-from adsr_hf.models import load_processor
-from adsr_hf.pretrained import load_classifier
-from adsr_hf.recipes import recipe_from_settings
-from adsr_hf.run import train_recipe
+from adsr_hf.networks.pretrained import load_classifier
+from adsr_hf.records.files import write_json
+from adsr_hf.runs.model import load_processor
+from adsr_hf.runs.recipe import recipe_from_settings
+from adsr_hf.runs.train import train_recipe
+from adsr_hf.settings.model import ModelArguments
+from adsr_hf.training.checkpoints import MANIFEST_FILE, checkpoint_folders
 from benchmarks.paper_table.settings import PGD_STEPS, ROWS, THREAT, Sizes, run_settings
 
 FINISHED_FILE = "finished.json"

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
 
-from adsr_hf.recipes import recipe_from_settings
+from adsr_hf.runs.recipe import recipe_from_settings
 from benchmarks.paper_table.__main__ import DONE, MORE, main
 from benchmarks.paper_table.plan import epochs_within, make_plan, seconds_per_epoch
 from benchmarks.paper_table.settings import NETWORKS, ROWS, RUNS, SMOKE_SIZES, Sizes, run_settings

@@ -14,9 +14,9 @@ from transformers import TrainingArguments
 
 from adsr_hf import ADSRConfig
 from adsr_hf.cli.main import main
-from adsr_hf.data.arguments import DataArguments
-from adsr_hf.evaluation.arguments import EvaluateArguments
-from adsr_hf.model_arguments import ModelArguments
+from adsr_hf.settings.data import DataArguments
+from adsr_hf.settings.evaluation import EvaluateArguments
+from adsr_hf.settings.model import ModelArguments
 from adsr_hf.study.arguments import StudyEvaluation
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,11 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import DefaultDataCollator
 
-from adsr_hf.attacks.pixels import PixelSpace
 from adsr_hf.data.augmentation import Augmentation, crop_and_flip
 from adsr_hf.data.dataset import ImageClassificationDataset
-from adsr_hf.data.policy import apply_policy
-from adsr_hf.data.stores import MemoryStore
+from adsr_hf.data.image_stores import MemoryStore
+from adsr_hf.data.randaugment import apply_policy
+from adsr_hf.networks.pixels import PixelSpace
 
 SPACE = PixelSpace((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 IMAGES = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

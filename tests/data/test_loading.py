@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from adsr_hf.data import DataArguments, ImageData, MeasuredData, load_image_data, load_measured_data
-from adsr_hf.data.images import BrokenImageError
+from adsr_hf.data.decoding import BrokenImageError
 from adsr_hf.data.reading import RowReader
 
 STEEL = Path(__file__).parents[2] / ".." / "shared" / "data" / "xsdd-steel-eq"

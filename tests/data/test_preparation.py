@@ -8,13 +8,13 @@ import torch
 from datasets import Dataset
 from PIL import Image
 
-from adsr_hf.attacks.pixels import PixelSpace
-from adsr_hf.data.arguments import MAX_IMAGE_PIXELS, DataArguments
-from adsr_hf.data.images import BrokenImageError
+from adsr_hf.data.decoding import BrokenImageError
+from adsr_hf.data.image_stores import LazyStore, MemoryStore
 from adsr_hf.data.labelled import load_splits
 from adsr_hf.data.preparation import PreparedSplit, prepare_split
 from adsr_hf.data.reading import RowReader
-from adsr_hf.data.stores import LazyStore, MemoryStore
+from adsr_hf.networks.pixels import PixelSpace
+from adsr_hf.settings.data import MAX_IMAGE_PIXELS, DataArguments
 
 Folder = Callable[..., Path]
 

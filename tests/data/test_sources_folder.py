@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from adsr_hf.data.arguments import DataArguments
 from adsr_hf.data.labelled import ImageSplits, load_splits
 from adsr_hf.data.sources import ORIGIN_COLUMN
+from adsr_hf.settings.data import DataArguments
 
 Folder = Callable[..., Path]
 

@@ -15,9 +15,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from adsr_hf.data import sources
-from adsr_hf.data.arguments import DataArguments
-from adsr_hf.data.images import BrokenImageError, decode_image
+from adsr_hf.data.decoding import BrokenImageError, decode_image
 from adsr_hf.data.labelled import ImageSplits, load_splits
+from adsr_hf.settings.data import DataArguments
 
 STEEL = Path(__file__).parents[2] / ".." / "shared" / "data" / "xsdd-steel-eq"
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adsr_hf.data.arguments import DataArguments
 from adsr_hf.data.splits import choose_measured, choose_splits, hold_out, stratified_order
+from adsr_hf.settings.data import DataArguments
 
 class_sizes = st.lists(st.integers(min_value=2, max_value=60), min_size=2, max_size=6)
 

@@ -13,10 +13,10 @@ from adsr_hf.cli.compare import as_text
 from adsr_hf.decision.arms import Arm, read_arm
 from adsr_hf.decision.compare import Comparison, compare, in_words
 from adsr_hf.decision.deltas import higher_is_better
-from adsr_hf.errors import RecordsError
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.vectors import figure_vector
+from adsr_hf.settings.errors import RecordsError
 from tests.evaluation.fake_records import write_fake_evaluation, write_fake_run
 
 RATES = ("missed_rate", "false_alarm_rate", "robust_missed_rate", "robust_false_alarm_rate")

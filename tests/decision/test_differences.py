@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from adsr_hf.decision.differences import calibration_difference, mean_difference, run_difference, scope_of
-from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration
-from adsr_hf.evaluation.statistics import paired_share_interval
+from adsr_hf.measures.debiased_calibration import DebiasedCalibration
+from adsr_hf.measures.statistics import paired_share_interval
 
 
 def runs(seed: int, number: int, images: int = 200, share: float = 0.6) -> np.ndarray:

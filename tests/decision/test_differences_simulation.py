@@ -14,8 +14,8 @@ from scipy import special, stats
 from adsr_hf.decision.deltas import Delta
 from adsr_hf.decision.differences import Difference, calibration_difference, mean_difference
 from adsr_hf.decision.sample_size import needed_to_decide
-from adsr_hf.evaluation.debiased_calibration import DebiasedCalibration
-from adsr_hf.evaluation.statistics import holm, paired_share_interval
+from adsr_hf.measures.debiased_calibration import DebiasedCalibration
+from adsr_hf.measures.statistics import holm, paired_share_interval
 
 Random = np.random.Generator
 

@@ -13,7 +13,7 @@ from adsr_hf.decision.gate import decide
 from adsr_hf.decision.latency import MOST_ROUNDS, ROUNDS, measure_latency
 from adsr_hf.decision.policy import Policy
 from adsr_hf.decision.same_cost import same_cost
-from adsr_hf.evaluation.statistics import resampling_weights
+from adsr_hf.measures.statistics import resampling_weights
 from tests.evaluation.fake_records import record_model_files, write_fake_run
 from tests.tiny import tiny_vit
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from adsr_hf.demo.settings import ARMS, EPSILON, EVALUATED_EPSILONS
 from adsr_hf.demo.summary import curve, differences, table, training_curve
-from adsr_hf.tables import as_markdown, as_text, mean_and_spread
+from adsr_hf.records.text_tables import as_markdown, as_text, mean_and_spread
 from tests.evaluation.fake_records import write_fake_run
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 from transformers import ViTConfig, ViTForImageClassification
 
 from adsr_hf.attacks import PGD, PixelSpace, ThreatModel
-from adsr_hf.attacks.isolation import under_attack
-from adsr_hf.classifier import pixels_to_logits
+from adsr_hf.attacks.frozen import under_attack
+from adsr_hf.networks.classifier import pixels_to_logits
 
 PIXEL_SPACE = PixelSpace(mean=(0.5,), std=(0.5,))
 THREAT = ThreatModel("Linf", 0.15)

@@ -15,10 +15,10 @@ import pyarrow
 
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.evaluation.classes import confusion_of, majority_of
-from adsr_hf.evaluation.intervals import Intervals
 from adsr_hf.evaluation.model_files import model_files
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_entry
+from adsr_hf.measures.intervals import Intervals
 
 THREATS = {"Linf 4/255": 0.6, "Linf 8/255": 0.4}
 ATTACKS = ("pgd", "square")

@@ -10,7 +10,6 @@ import torch
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
 from adsr_hf.attacks import ThreatModel
-from adsr_hf.evaluation.accuracy import wilson_interval
 from adsr_hf.evaluation.checks import check_class_names
 from adsr_hf.evaluation.classes import (
     CONFUSION_CLASSES,
@@ -21,10 +20,11 @@ from adsr_hf.evaluation.classes import (
     majority_of,
 )
 from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.provenance import Subject
 from adsr_hf.evaluation.records import EvaluationRecords
-from adsr_hf.evaluation.subject import Subject
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.evaluation.vectors import figure_vector
+from adsr_hf.measures.accuracy import wilson_interval
 from tests.evaluation.subjects import SPACE, images, trained_model
 
 THREAT = "Linf 4/255"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from adsr_hf.cli.evaluation_text import evaluation_text
 from adsr_hf.cli.main import main
 from adsr_hf.decision.arms import check_same_conditions, read_arm
-from adsr_hf.errors import RecordsError
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import EvaluationRecords
+from adsr_hf.settings.errors import RecordsError
 from tests.evaluation.fake_records import write_fake_run
 
 ANY = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -19,8 +19,8 @@ from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
-from adsr_hf.files import whole_file
-from adsr_hf.folder_lock import FolderInUseError
+from adsr_hf.records.files import whole_file
+from adsr_hf.records.folder_lock import FolderInUseError
 from tests.evaluation.subjects import trained_model
 from tests.test_folder_lock import start_owner
 from tests.tiny import CLASSES, MEAN, STD, tiny_vit

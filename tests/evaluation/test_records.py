@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from adsr_hf.errors import RecordsError
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.vectors import figure_vector
+from adsr_hf.settings.errors import RecordsError
 from tests.evaluation.fake_records import write_fake_evaluation
 
 
@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_what_was_there(folder: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adsr_hf.files.os.fsync", full)
+    monkeypatch.setattr("adsr_hf.records.files.os.fsync", full)
     with pytest.raises(OSError, match=r"records.parquet cannot be written: No space left .*\. Make room"):
         EvaluationRecords(records.summary, records.table.slice(0, 3)).write(folder)
     monkeypatch.undo()

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.evaluation import remaining_time
-from adsr_hf.evaluation.passes import Passes
 from adsr_hf.evaluation.plan import Plan
+from adsr_hf.evaluation.progress import Passes
 from adsr_hf.evaluation.remaining_time import FACTOR, RemainingTime
 from adsr_hf.evaluation.sanity import SANITY_IMAGES, passes_per_image
 from adsr_hf.evaluation.suite import evaluate
@@ -76,7 +76,7 @@ def test_the_suite_corrects_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sanity_checks_are_in_the_estimate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Twice the same images, so that only the checks differ: what they are said to take is what they count."""
     monkeypatch.setattr("adsr_hf.evaluation.suite.verdicts", lambda *_, **__: [])
-    monkeypatch.setattr("adsr_hf.evaluation.passes._fastest", lambda work: 64.0)
+    monkeypatch.setattr("adsr_hf.evaluation.progress._fastest", lambda work: 64.0)
     said: dict[bool, list[float]] = {True: [], False: []}
     for sanity in said:
         plan = Plan((ThreatModel("Linf", 0.02),), num_steps=2, sanity=sanity)

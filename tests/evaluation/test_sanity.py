@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.attacks import ThreatModel
-from adsr_hf.attacks.rows import FEWEST_ROWS
-from adsr_hf.classifier import pixels_to_logits
+from adsr_hf.attacks.batch_invariance import FEWEST_ROWS
 from adsr_hf.evaluation import verdicts as names
-from adsr_hf.evaluation.passes import Passes
+from adsr_hf.evaluation.progress import Passes
 from adsr_hf.evaluation.sanity import (
     FORWARDS_PER_IMAGE,
     GRADIENTS_PER_IMAGE,
@@ -21,6 +20,7 @@ from adsr_hf.evaluation.sanity import (
     verdicts,
 )
 from adsr_hf.evaluation.verdicts import CHECKS
+from adsr_hf.networks.classifier import pixels_to_logits
 from tests.evaluation.digits import (
     PIXEL_SPACE,
     THREAT,
@@ -218,7 +218,7 @@ def test_a_constant_answer_is_no_unbroken_attack() -> None:
 
 
 def test_square_is_not_applicable_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adsr_hf.attacks.named.registry.find_spec", lambda name: None)
+    monkeypatch.setattr("adsr_hf.attacks.registry.find_spec", lambda name: None)
     found = check(model_of("cnn"), images(number=10))
     assert found[names.SQUARE].outcome == "not applicable"
     assert "pip install 'adsr_hf[autoattack]'" in found[names.SQUARE].words

@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from adsr_hf.attacks import ThreatModel
-from adsr_hf.classifier import pixels_to_logits
-from adsr_hf.evaluation.accuracy import wilson_interval
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.evaluation.vectors import figure_vector
+from adsr_hf.measures.accuracy import wilson_interval
+from adsr_hf.networks.classifier import pixels_to_logits
 from tests.evaluation.subjects import PLAN, SPACE, THREATS, images, trained_model
 from tests.test_folder_lock import start_owner
 from tests.tiny import tiny_vit

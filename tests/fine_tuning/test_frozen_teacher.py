@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adsr_hf.checkpoints import load_tensors, save_tensors
-from adsr_hf.classifier import bare_copy
 from adsr_hf.fine_tuning.freezing import freeze
 from adsr_hf.fine_tuning.lora import add_adapters, base_network
-from adsr_hf.teacher import EMATeacher
+from adsr_hf.method.teacher import EMATeacher
+from adsr_hf.networks.classifier import bare_copy
+from adsr_hf.training.checkpoints import load_tensors, save_tensors
 from tests.tiny import TinyImages, tiny_model, tiny_vit
 
 IMAGES = TinyImages(8)

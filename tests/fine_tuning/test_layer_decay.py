@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from adsr_hf.checkpoints import CheckpointError
 from adsr_hf.fine_tuning.layer_decay import SCALE, learning_rate_scales, split_groups
-from tests.runs import Case
+from adsr_hf.training.checkpoints import CheckpointError
 from tests.snapshots import Crash, CrashAfter, assert_identical, snapshot
 from tests.tiny import FAMILIES, tiny_config, tiny_model, tiny_trainer, tiny_vit
+from tests.tiny_runs import Case
 
 # With blocks numbered from 0 over all stages: the power of the decay for one parameter of each depth.
 EXPECTED = {

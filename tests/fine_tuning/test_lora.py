@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adsr_hf.classifier import number_of_classes
 from adsr_hf.fine_tuning.lora import (
     add_adapters,
     base_network,
@@ -18,6 +17,7 @@ from adsr_hf.fine_tuning.lora import (
     number_of_parameters,
     raw_state,
 )
+from adsr_hf.networks.classifier import number_of_classes
 from tests.tiny import CLASSES, TinyImages, tiny_model, tiny_vit
 
 ATTENDING = ("vit", "deit", "beit", "swin", "dinov2")

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModelForImageClassification
 from adsr_hf.attacks import PixelSpace, ThreatModel
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.suite import evaluate
-from adsr_hf.model_arguments import ModelArguments
-from adsr_hf.models import load_model, load_processor
 from adsr_hf.networks import CifarResNetConfig, CifarResNetForImageClassification
+from adsr_hf.runs.model import load_model, load_processor
+from adsr_hf.settings.model import ModelArguments
 from tests.tiny import CLASSES, MEAN, SIZE, STD, TinyImages, tiny_trainer
 
 SMALL: dict[str, Any] = {"depths": [1, 2], "hidden_sizes": [8, 12], "strides": [1, 2]}

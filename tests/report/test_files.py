@@ -11,11 +11,11 @@ import yaml
 from PIL import Image
 
 from adsr_hf.decision.arms import read_arm
-from adsr_hf.errors import RecordsError
-from adsr_hf.recipes import load_recipe
 from adsr_hf.report.page import write_report
 from adsr_hf.report.sections.gallery import enlarged_difference
 from adsr_hf.report.sections.reproduction import evaluate_command, recipe_text
+from adsr_hf.runs.recipe import load_recipe
+from adsr_hf.settings.errors import RecordsError
 from tests.report.reading import Reader, change_summary, page_of, write_run
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def test_a_failed_write_leaves_the_old_page(run: Path, tmp_path: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adsr_hf.files.os.fsync", full)
+    monkeypatch.setattr("adsr_hf.records.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_report([str(run)], output)
     assert output.read_text() == "old"

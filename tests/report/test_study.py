@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adsr_hf.cli.main import main
-from adsr_hf.errors import RecordsError
 from adsr_hf.report.page import study_page
 from adsr_hf.report.studies import read_study_record
 from adsr_hf.report.texts import Texts
+from adsr_hf.settings.errors import RecordsError
 from adsr_hf.study.cells import begin, finish
 from adsr_hf.study.description import Study
 from adsr_hf.study.results import study_record

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from adsr_hf.attacks.named import named_attacks
+from adsr_hf.attacks.registry import named_attacks
 from adsr_hf.evaluation.corruptions import KINDS
 from adsr_hf.evaluation.sanity import decisions
 from adsr_hf.evaluation.verdicts import CHECKS, Verdict

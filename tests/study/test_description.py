@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from adsr_hf.errors import UsageError
+from adsr_hf.settings.errors import UsageError
 from adsr_hf.study.description import read_study
 from tests.study.files import RECIPE, write_study
 

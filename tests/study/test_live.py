@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from adsr_hf.run_log import RunProgress
+from adsr_hf.runs.log import RunProgress
 from adsr_hf.study.cells import Cell, begin
 from adsr_hf.study.description import read_study
 from adsr_hf.study.live import PROGRESS_FILE, LiveCells, doing, tell_measuring, tell_training

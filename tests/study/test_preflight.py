@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adsr_hf.errors import UsageError
+from adsr_hf.settings.errors import UsageError
 from adsr_hf.study.description import Study, read_study
 from adsr_hf.study.runner import run_cells
 from tests.study.files import write_study

@@ -8,8 +8,8 @@ import pytest
 
 from adsr_hf.decision.arms import read_arm
 from adsr_hf.evaluation.checkpoint import evaluate_checkpoint
-from adsr_hf.recipes import recipe_from_settings
-from adsr_hf.run import train_recipe
+from adsr_hf.runs.recipe import recipe_from_settings
+from adsr_hf.runs.train import train_recipe
 from adsr_hf.study import work
 from adsr_hf.study.cells import Cell, begin, finish, is_finished, outcome_of, read_state, why_refused
 from adsr_hf.study.description import read_study

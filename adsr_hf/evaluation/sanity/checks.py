@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.attacks import PixelSpace, ThreatModel
+from adsr_hf.attacks.batch_invariance import row_independent
+from adsr_hf.attacks.frozen import under_attack
 from adsr_hf.attacks.gradient_path import with_gradient_path
-from adsr_hf.attacks.isolation import under_attack
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.attacks.rows import row_independent
-from adsr_hf.classifier import number_of_classes, pixels_to_logits
 from adsr_hf.evaluation import verdicts as names
-from adsr_hf.evaluation.passes import Passes
+from adsr_hf.evaluation.progress import Passes
 from adsr_hf.evaluation.sanity import decisions
 from adsr_hf.evaluation.sanity.gradients import RANDOM_DIRECTIONS, blind_images, slopes
 from adsr_hf.evaluation.sanity.probe import SQUARE_QUERIES, SQUARE_SMALLEST_SIDE, Probe
 from adsr_hf.evaluation.verdicts import Verdict
+from adsr_hf.networks.classifier import number_of_classes, pixels_to_logits
 
 SANITY_IMAGES = 100
 _FEW_STEPS, _SOME_STEPS, _MANY_STEPS, _UNBOUNDED_STEPS = 10, 20, 100, 50

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adsr_hf.attacks import ThreatModel
-from adsr_hf.attacks.named import image_generators
+from adsr_hf.attacks.interface import image_generators
 from adsr_hf.evaluation.sanity.probe import Probe, finite
 
 RANDOM_DIRECTIONS = 3

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from adsr_hf.attacks import PGD, ThreatModel
+from adsr_hf.attacks.interface import image_generators
 from adsr_hf.attacks.losses import margin
-from adsr_hf.attacks.named import image_generators, named_attacks
 from adsr_hf.attacks.pgd import LogitsFunction
+from adsr_hf.attacks.registry import named_attacks
 
 SQUARE_QUERIES = 1000
 # Under L2 its windows are at least this wide.

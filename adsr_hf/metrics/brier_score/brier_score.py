@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import torch
 
-from adsr_hf.evaluation.calibration import brier_score as brier_score_of
+from adsr_hf.measures.calibration import brier_score as brier_score_of
 
 _INPUTS = """
 Inputs:

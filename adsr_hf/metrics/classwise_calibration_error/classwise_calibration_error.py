@@ -10,8 +10,8 @@ import datasets
 import evaluate
 import torch
 
-from adsr_hf.evaluation.calibration import Binning
-from adsr_hf.evaluation.calibration import classwise_calibration_error as classwise_calibration_error_of
+from adsr_hf.measures.calibration import Binning
+from adsr_hf.measures.calibration import classwise_calibration_error as classwise_calibration_error_of
 
 _INPUTS = """
 Inputs:

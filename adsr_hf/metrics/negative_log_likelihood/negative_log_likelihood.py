@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import torch
 
-from adsr_hf.evaluation.calibration import negative_log_likelihood as negative_log_likelihood_of
+from adsr_hf.measures.calibration import negative_log_likelihood as negative_log_likelihood_of
 
 _INPUTS = """
 Inputs:

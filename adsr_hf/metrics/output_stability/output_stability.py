@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from adsr_hf.evaluation.calibration import ROW_SUM_TOLERANCE
+from adsr_hf.measures.calibration import ROW_SUM_TOLERANCE
 
 _INPUTS = """
 Inputs:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from adsr_hf.errors import RecordsError
 from adsr_hf.report.markup import Html, element, grid
 from adsr_hf.report.subjects import ShownArm, Subject, evaluation_folder
 from adsr_hf.report.wording import missing
+from adsr_hf.settings.errors import RecordsError
 
 MOST_SHOWN = 6
 ENLARGED = 10

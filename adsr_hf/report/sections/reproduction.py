@@ -6,15 +6,15 @@ from typing import Any
 
 import yaml
 
-from adsr_hf.calibration_arguments import CalibrationArguments
-from adsr_hf.data.arguments import DataArguments
 from adsr_hf.decision.arms import Member
-from adsr_hf.fine_tuning.arguments import FineTuningArguments
-from adsr_hf.method_arguments import MethodArguments
-from adsr_hf.model_arguments import ModelArguments
 from adsr_hf.report.markup import Html, element, table
 from adsr_hf.report.subjects import Subject
 from adsr_hf.report.wording import missing
+from adsr_hf.settings.calibration import CalibrationArguments
+from adsr_hf.settings.data import DataArguments
+from adsr_hf.settings.layer_decay import FineTuningArguments
+from adsr_hf.settings.method import MethodArguments
+from adsr_hf.settings.model import ModelArguments
 
 _ALWAYS = ("method", "norm", "epsilon", "attack_steps")
 

@@ -1,0 +1,38 @@
+"""The figures of one set of predictions: accuracy, calibration, confidence, loss."""
+
+import torch
+from torch import Tensor
+
+from adsr_hf.measures.calibration import expected_calibration_error, mean_confidence, negative_log_likelihood
+
+
+def prediction_figures(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """``accuracy``, ``ece`` (15 equal-width bins), ``mean_confidence`` and ``loss``, every image of equal weight.
+
+    Args:
+        logits: (N, K), float: on clean images, or :func:`worst_case_logits`, whose accuracy is the robust one.
+        labels: (N,), int64 class indices.
+    """
+    right = logits.argmax(1) == labels
+    probabilities = torch.softmax(logits.double(), dim=1)
+    return {
+        "accuracy": right.double().mean().item(),
+        "ece": expected_calibration_error(probabilities, labels),
+        "mean_confidence": mean_confidence(probabilities),
+        "loss": negative_log_likelihood(logits, labels),
+    }
+
+
+def worst_case_logits(clean_logits: Tensor, attacked_logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits of the worst image found, (N, K): every figure under attack, in training and in evaluation, is of these.
+
+    An attacker leaves an image alone that is wrong already: it counts with its clean logits. All others count with
+    their attacked ones, so that an image is right only if it is right both clean and attacked.
+
+    Args:
+        clean_logits, attacked_logits: (N, K), float, of the same images; attacked ones of an image that is wrong when
+            clean are not looked at.
+        labels: (N,), int64 class indices.
+    """
+    right = clean_logits.argmax(1) == labels
+    return torch.where(right[:, None], attacked_logits, clean_logits)

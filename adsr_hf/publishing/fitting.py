@@ -1,0 +1,78 @@
+"""From a network's logits on held-out images to one temperature. Pure functions."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adsr_hf.measures.figures import prediction_figures
+from adsr_hf.measures.temperature import TEMPERATURE_BOUNDS, fit_temperature
+
+
+class CalibrationError(RuntimeError):
+    """The images do not say how sure the model may be; its weights are as they were."""
+
+
+@dataclass(frozen=True)
+class MeasuredLogits:
+    """What a network says about some images.
+
+    Attributes:
+        clean: (N, K) float.
+        attacked: (N, K) float, of the worst images that the evaluation attack found, see
+            :func:`adsr_hf.measures.figures.worst_case_logits`; None = it was not run.
+        labels: (N,) int64.
+    """
+
+    clean: Tensor
+    attacked: Tensor | None
+    labels: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """Those of :mod:`adsr_hf.measures.figures`, the attacked ones with ``robust_`` before them."""
+        figures = prediction_figures(self.clean, self.labels)
+        if self.attacked is not None:
+            robust = prediction_figures(self.attacked, self.labels)
+            figures |= {f"robust_{name}": value for name, value in robust.items()}
+        return figures
+
+    def calibration_errors(self) -> dict[str, float]:
+        """``ece`` and, where attacked, ``robust_ece``: 15 equal-width bins."""
+        return {name: value for name, value in self.figures().items() if name.endswith("ece")}
+
+
+def fitted_temperature(measured: MeasuredLogits, adversarial_share: float) -> float:
+    """The temperature with the least (1 − share) · clean + share · adversarial negative log-likelihood.
+
+    Args:
+        measured: of held-out images; attacked too where the share is above 0.
+        adversarial_share: in [0, 1].
+
+    Raises:
+        CalibrationError: when the likelihood has no minimum inside the bounds.
+    """
+    images = len(measured.labels)
+    logits, weights = [measured.clean], [torch.full((images,), 1 - adversarial_share)]
+    if adversarial_share > 0:
+        assert measured.attacked is not None
+        logits.append(measured.attacked)
+        weights.append(torch.full((images,), adversarial_share))
+    with warnings.catch_warnings():
+        # Said below, with the way out that there is here.
+        warnings.simplefilter("ignore", UserWarning)
+        temperature = fit_temperature(
+            torch.cat(logits), measured.labels.repeat(len(logits)), weights=torch.cat(weights)
+        )
+    if temperature in TEMPERATURE_BOUNDS:
+        coldest, hottest = TEMPERATURE_BOUNDS
+        why, way_out = (
+            ("(almost) none of them is misclassified", "Hold out more or harder images, or calibrate on attacked ones")
+            if temperature == coldest
+            else ("they are right by chance", "Train for longer, or calibrate on clean images alone")
+        )
+        raise CalibrationError(
+            f"no temperature between {coldest:g} and {hottest:g} fits the {images} held-out images, since {why}; "
+            f"the weights stay uncalibrated. {way_out}"
+        )
+    return temperature

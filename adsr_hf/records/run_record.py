@@ -1,0 +1,114 @@
+"""run.json: what a run was, read as a stranger's file by all that come after it."""
+
+from pathlib import Path
+from typing import Any
+
+from adsr_hf.attacks import ThreatModel
+from adsr_hf.records.json_shapes import (
+    ShapeError,
+    anything,
+    either,
+    fields,
+    list_of,
+    mapping_of,
+    number,
+    one_of,
+    optional,
+    read_object,
+    text,
+    whole_number,
+)
+from adsr_hf.settings.errors import RecordsError
+
+RUN_RECORD = "run.json"
+
+# What is drawn or averaged; other entries of a log may be those of the user's own callbacks.
+_DRAWN = frozenset({"step", "epoch", "loss", "images_per_second", "temperature", "interpolation", "mean_lambda"}) | {
+    *("epsilon", "eval_accuracy", "eval_robust_accuracy", "eval_teacher_robust_accuracy")
+}
+
+_WEIGHTS = one_of("student", "teacher")
+_CONFIG = fields(
+    {"method": text, "norm": text, "epsilon": either(text, number(0))},
+    {
+        "publish": _WEIGHTS,
+        "seed": whole_number(0),
+        "num_train_epochs": number(),
+        "attack_steps": whole_number(0),
+        "teacher_decay": optional(number(0, 1)),
+    },
+)
+_DROP = fields({name: number() for name in ("best", "best_step", "last", "last_step", "gap")})
+_SPLITS = mapping_of(mapping_of(number(), one_of("ece", "robust_ece")), one_of("validation", "test"))
+_CALIBRATION = either(
+    fields({"refused": text}),
+    fields(
+        {"temperature": number(0), "images": whole_number(1), "share": number(0, 1)}
+        | {"fitted_on": one_of("clean", "adversarial", "mixed"), "weights": _WEIGHTS}
+        | {"before": _SPLITS, "after": _SPLITS}
+    ),
+)
+# NaN is what a run that diverged has logged.
+_RECORD = fields(
+    {
+        "config": _CONFIG,
+        "data": fields({"dataset": text}),
+        "model": mapping_of(anything),
+        "data_summary": text,
+        "images": mapping_of(whole_number(0)),
+        "training": fields({}, {"train_runtime": number(0)}),
+        "log_history": list_of(mapping_of(anything)),
+        "versions": mapping_of(text),
+    },
+    {
+        "published": fields({"weights": _WEIGHTS}),
+        "robust_overfitting": optional(mapping_of(_DROP, _WEIGHTS)),
+        "calibration": optional(_CALIBRATION),
+    },
+)
+
+
+def find_run_record(*folders: Path) -> Path | None:
+    """The run.json of the first of these folders that holds one."""
+    return next((folder / RUN_RECORD for folder in folders if (folder / RUN_RECORD).is_file()), None)
+
+
+def read_run_record(path: Path) -> dict[str, Any]:
+    """What a run.json holds.
+
+    Raises:
+        RecordsError: naming the file and what is wrong: it is cut short, a key is missing, or a value is not what it
+            must be.
+    """
+    try:
+        record = read_object(path, nan=True)
+        _RECORD(record, "")
+        _check_threat(record["config"])
+        _check_history(record["log_history"])
+    except ShapeError as error:
+        raise RecordsError(
+            f"{path} is not the record of a run: {error}; remove it, or train again in another folder"
+        ) from error
+    return record
+
+
+def published_weights(record: dict[str, Any]) -> str:
+    """Which network's weights a run saved as its model: ``"student"`` or ``"teacher"``."""
+    return str(record.get("published", {}).get("weights") or record["config"].get("publish", "student"))
+
+
+def _check_threat(config: dict[str, Any]) -> None:
+    try:
+        ThreatModel.parse(f"{config['norm']} {config['epsilon']}")
+    except ValueError as error:
+        raise ShapeError(f"config.norm and config.epsilon are no threat model: {error}") from error
+
+
+def _check_history(history: list[dict[str, Any]]) -> None:
+    for place, entry in enumerate(history):
+        for name in _DRAWN & entry.keys():
+            value = entry[name]
+            if type(value) not in (int, float) or (type(value) is int and abs(value) >= 2**63):
+                raise ShapeError(f"log_history[{place}].{name} is {str(value)[:80]!r}, but must be a number")
+        if "step" not in entry:
+            raise ShapeError(f"log_history[{place}].step is missing")

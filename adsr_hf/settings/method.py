@@ -1,0 +1,243 @@
+"""The method's knobs, apart from TrainingArguments so that ``adsr train --help`` need not import torch."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from adsr_hf.settings.attack import AttackArguments
+from adsr_hf.settings.checks import in_range, is_finite, one_of
+from adsr_hf.settings.learning_rate import LearningRateArguments
+from adsr_hf.settings.regularization import RegularizationArguments
+from adsr_hf.settings.resumption import ResumptionArguments
+
+OBJECTIVES = ("clean", "pgd_at", "trades", "mart")
+LABELS = ("onehot", "label_smoothing", "adsr")
+
+# What each method stands for: an objective and a source of labels.
+METHODS = {
+    "clean": ("clean", "onehot"),
+    "pgd_at": ("pgd_at", "onehot"),
+    "trades": ("trades", "onehot"),
+    "mart": ("mart", "onehot"),
+    "adsr": ("pgd_at", "adsr"),
+}
+
+
+def _help(text: str) -> dict[str, str]:
+    return {"help": text}
+
+
+@dataclass
+class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArguments, ResumptionArguments):
+    """How to train and how to measure. Every field is checked when the object is built.
+
+    ``objective`` and ``labels`` hold what departs from the method; the pair that is trained with is
+    ``settled_objective`` and ``settled_labels``.
+
+    Raises:
+        ValueError: naming the field, its value, what is allowed and a way out.
+    """
+
+    # A field of TrainingArguments, not one of this class.
+    label_smoothing_factor = 0.0
+
+    method: Literal["clean", "pgd_at", "trades", "mart", "adsr"] = field(
+        default="adsr",
+        metadata=_help(
+            "Shorthand for an objective and its labels: 'clean' (cross-entropy on clean images), 'pgd_at' "
+            "(adversarial training, Madry et al. 2018), 'trades' (Zhang et al. 2019), 'mart' (Wang et al. 2020), each "
+            "on one-hot labels, or 'adsr' (pgd_at against labels rectified by the model's moving average: ADR, Wu et "
+            "al., ICLR 2024, arXiv 2305.12118). objective and labels override it. Compare 'adsr' with 'pgd_at' before "
+            "you believe its gain."
+        ),
+    )
+    objective: Literal["clean", "pgd_at", "trades", "mart"] | None = field(
+        default=None,
+        metadata=_help(
+            "Loss to train with, whatever the labels; default: the method's. ADSR in its TRADES form is method 'adsr' "
+            "with objective 'trades'."
+        ),
+    )
+    labels: Literal["onehot", "label_smoothing", "adsr"] | None = field(
+        default=None,
+        metadata=_help(
+            "Where labels come from, whatever the objective: 'onehot', 'label_smoothing' (see label_smoothing_factor) "
+            "or 'adsr' (rectified by the teacher). Default: the method's, or 'label_smoothing' where "
+            "label_smoothing_factor is set."
+        ),
+    )
+    trades_beta: float = field(
+        default=6.0,
+        metadata=_help("Weight beta of TRADES' divergence between clean and attacked output (6 in its paper)."),
+    )
+    mart_beta: float = field(
+        default=5.0, metadata=_help("Weight of MART's divergence between clean and attacked output (5 in its paper).")
+    )
+    temperature_start: float = field(
+        default=2.0,
+        metadata=_help(
+            "Teacher's softmax temperature tau at the first step (ADR equation 4; paper 2.5 for CIFAR-10 and 1.5 for "
+            "CIFAR-100). Short runs want less: above 1 they lose calibration."
+        ),
+    )
+    temperature_end: float = field(
+        default=1.0, metadata=_help("tau at the last step; half-cosine in between (paper 2.0 for CIFAR-10).")
+    )
+    interpolation_start: float = field(
+        default=0.7,
+        metadata=_help("Weight lambda of the teacher's distribution at the first step, in [0, 1] (ADR equation 6)."),
+    )
+    interpolation_end: float = field(
+        default=0.95, metadata=_help("lambda at the last step, in [0, 1]; half-cosine in between (paper 0.95).")
+    )
+    fixed_teacher: str | None = field(
+        default=None,
+        metadata=_help(
+            "Checkpoint, a Hub name or a folder, that rectifies the labels in place of the moving average: "
+            "distillation from a fixed teacher, the paper's baseline. It must have the model's classes."
+        ),
+    )
+    teacher_decay: float = field(
+        default=0.995,
+        metadata=_help(
+            "Decay gamma of the teacher's moving average, in [0, 1). It remembers about 1 / (1 - gamma) optimizer "
+            "steps: keep that well below the length of the run (0.98 for some hundred steps)."
+        ),
+    )
+    teacher_decay_warmup: bool = field(
+        default=False,
+        metadata=_help(
+            "Let the decay grow with the run: min(teacher_decay, (1 + step) / (10 + step)), so that the first weights "
+            "are forgotten soon. Off in the paper."
+        ),
+    )
+    publish: Literal["student", "teacher"] = field(
+        default="student",
+        metadata=_help(
+            "Which weights model.safetensors and the Hub get. 'teacher' is weight averaging (the paper's WA) and "
+            "works with every method."
+        ),
+    )
+    evaluate_weights: Literal["both", "student", "teacher"] = field(
+        default="both",
+        metadata=_help(
+            "Which weights trainer.evaluate() measures, where a teacher is kept: its figures begin with 'teacher_'."
+        ),
+    )
+
+    @property
+    def settled_objective(self) -> str:
+        """The loss that is trained with: ``objective``, or the method's where it is None."""
+        return self.objective or METHODS[self.method][0]
+
+    @property
+    def settled_labels(self) -> str:
+        """Where labels come from: ``labels``, or where it is None the method's, smoothed if there is a factor."""
+        of_method = METHODS[self.method][1]
+        smoothed = of_method == "onehot" and self.label_smoothing_factor > 0
+        return self.labels or ("label_smoothing" if smoothed else of_method)
+
+    @property
+    def attacks(self) -> bool:
+        """Whether training images are attacked."""
+        return self.settled_objective != "clean"
+
+    @property
+    def replaces_loss(self) -> bool:
+        """Whether the method has a loss of its own in place of Trainer's."""
+        return self.attacks or self.mixes or self.weight_perturbation != "none"
+
+    @property
+    def rectifies(self) -> bool:
+        """Whether a teacher rectifies the labels."""
+        return self.settled_labels == "adsr"
+
+    @property
+    def keeps_teacher(self) -> bool:
+        """Whether a moving average is maintained: to learn from, or because publish='teacher' delivers it."""
+        return (self.rectifies and self.fixed_teacher is None) or self.publish == "teacher"
+
+    def check_method(self) -> None:
+        """Check every field, and write the pair of objective and labels in one way; may be called again.
+
+        ``method`` is ``"adsr"`` afterwards where labels are rectified, and the objective's name otherwise;
+        ``objective`` and ``labels`` are None where they are that method's own, so that a copy with another method is
+        trained by that one.
+
+        Raises:
+            ValueError: at the first field that is not allowed.
+        """
+        self._settle_pair()
+        for name in ("publish", "evaluate_weights"):
+            allowed = ("student", "teacher") if name == "publish" else ("both", "student", "teacher")
+            one_of(name, getattr(self, name), allowed)
+        self.check_attacks()
+        if self.attacks and self.epsilon == 0:
+            raise ValueError(
+                f"epsilon=0 leaves method={self.method!r} nothing to attack; set a radius such as 8/255, or "
+                "method='clean'"
+            )
+        if not self.attacks and self.collapse_guard != "off":
+            raise ValueError(
+                f"collapse_guard={self.collapse_guard!r} watches the training attack, and method='clean' has none; "
+                "set it to 'off'"
+            )
+        self.check_resumption()
+        self._check_labels()
+        self.check_regularization(objective=self.settled_objective)
+        if self.evaluate_weights == "teacher" and not self.keeps_teacher:
+            raise ValueError(
+                f"evaluate_weights='teacher' but method={self.method!r} with publish='student' keeps no teacher; set "
+                "publish='teacher', or evaluate_weights='student'"
+            )
+
+    def _settle_pair(self) -> None:
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(
+                f"label_smoothing_factor={self.label_smoothing_factor} must lie in [0, 1); 0 leaves labels as they are"
+            )
+        one_of("method", self.method, tuple(METHODS))
+        objective, labels = self.settled_objective, self.settled_labels
+        one_of("objective", objective, OBJECTIVES)
+        one_of("labels", labels, LABELS)
+        if objective == "clean" and labels == "adsr":
+            raise ValueError(
+                "objective='clean' does not go with labels='adsr': rectified labels soften what adversarial training "
+                "would overfit, and clean training has no attack; use objective='pgd_at', or labels='label_smoothing'"
+            )
+        self.method = "adsr" if labels == "adsr" else objective  # type: ignore[assignment]
+        self.objective = self.labels = None
+        if objective != self.settled_objective:
+            self.objective = objective  # type: ignore[assignment]
+        if labels != self.settled_labels:
+            self.labels = labels  # type: ignore[assignment]
+
+    def _check_labels(self) -> None:
+        in_range("trades_beta", self.trades_beta, low=0, fix="6 is the paper's value")
+        in_range("mart_beta", self.mart_beta, low=0, fix="5 is the paper's value")
+        if self.label_smoothing_factor and self.settled_labels != "label_smoothing":
+            raise ValueError(
+                f"label_smoothing_factor={self.label_smoothing_factor} does not go with method={self.method!r}, whose "
+                f"labels are {self.settled_labels!r}; set it to 0, or labels='label_smoothing'"
+            )
+        if self.settled_labels == "label_smoothing" and not self.label_smoothing_factor:
+            raise ValueError(
+                "labels='label_smoothing' needs label_smoothing_factor above 0, such as 0.1; or use labels='onehot'"
+            )
+        for name in ("temperature_start", "temperature_end"):
+            value = getattr(self, name)
+            if not (is_finite(value) and value > 0):
+                raise ValueError(
+                    f"{name}={value!r} must be a positive number; 1 leaves the teacher's softmax as it is"
+                )
+        for name in ("interpolation_start", "interpolation_end"):
+            in_range(name, getattr(self, name), low=0, high=1, fix="it is the teacher's share of the label")
+        if not (is_finite(self.teacher_decay) and 0 <= self.teacher_decay < 1):
+            raise ValueError(
+                f"teacher_decay={self.teacher_decay!r} must lie in [0, 1): 1 would never leave the initial weights; "
+                "0.995 remembers about 200 optimizer steps"
+            )
+        if self.fixed_teacher is not None and not self.rectifies:
+            raise ValueError(
+                f"fixed_teacher={self.fixed_teacher!r} rectifies labels, but labels={self.settled_labels!r}; set "
+                "labels='adsr', or leave it out"
+            )
