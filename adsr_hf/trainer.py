@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from adsr_hf.attacks import PixelSpace
 from adsr_hf.config import ADSRConfig
-from adsr_hf.fine_tuning.lora import base_network
 from adsr_hf.method.fixed_teacher import load_fixed_teacher
 from adsr_hf.method.mixing import mix_batch
 from adsr_hf.method.objectives import Objective
 from adsr_hf.method.schedules import cosine_anneal
 from adsr_hf.method.targets import rectify, smooth_labels
+from adsr_hf.networks.adapted import base_network
 from adsr_hf.networks.classifier import check_trainable, logits_of
 from adsr_hf.networks.normalisation import NormalisationCheck
 from adsr_hf.settings.selection import default_figure, figure_of, search_direction

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from adsr_hf.fine_tuning.lora import base_network
+from adsr_hf.measures.figures import MeasuredLogits
+from adsr_hf.networks.adapted import base_network
 from adsr_hf.publishing.card_facts import CalibrationFacts, CardFacts, Measurement, measurements
-from adsr_hf.publishing.fitting import MeasuredLogits, fitted_temperature
+from adsr_hf.publishing.fitting import fitted_temperature
 from adsr_hf.publishing.head import fold_temperature, foldable_head, own_parameters
 from adsr_hf.trainer_publishing import PublishingTrainer
 

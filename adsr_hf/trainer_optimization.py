@@ -7,11 +7,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from adsr_hf.fine_tuning.layer_decay import SCALE, learning_rate_scales, split_groups
-from adsr_hf.fine_tuning.lora import frozen_fingerprint, is_adapted, raw_state
 from adsr_hf.fine_tuning.parts import parts
+from adsr_hf.networks.adapted import frozen_fingerprint, is_adapted, raw_state
 from adsr_hf.networks.classifier import bare_copy
+from adsr_hf.networks.weights import STUDENT_FILE, save_tensors
 from adsr_hf.trainer_learning_rate import DroppingTrainer
-from adsr_hf.training.checkpoints import STUDENT_FILE, save_tensors
 from adsr_hf.training.same_run import check_same_run
 
 

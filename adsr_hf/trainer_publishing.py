@@ -12,8 +12,8 @@ from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils import logging
 from transformers.utils.hub import PushInProgress, hf_api
 
-from adsr_hf.fine_tuning.lora import base_network, number_of_parameters
 from adsr_hf.networks import OWN_NETWORKS
+from adsr_hf.networks.adapted import base_network, number_of_parameters
 from adsr_hf.publishing import hub
 from adsr_hf.publishing.card_facts import CardFacts, DataDescription, Measurement, hub_name, measurements
 from adsr_hf.publishing.card_settings import evaluation_attack, method_in_words, recipe_settings

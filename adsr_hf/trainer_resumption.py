@@ -19,6 +19,7 @@ from transformers.utils import logging
 from adsr_hf.config import ADSRConfig
 from adsr_hf.method.schedules import warmed_up_decay
 from adsr_hf.method.teacher import EMATeacher
+from adsr_hf.networks.weights import TEACHER_FILE, load_tensors
 from adsr_hf.records.folder_lock import own_folder
 from adsr_hf.run_callback import RunCallback
 from adsr_hf.trainer_same_run import SameRunTrainer
@@ -116,7 +117,7 @@ class ResumableTrainer(SameRunTrainer):
             self.changes_on_resuming = self.changes_since(self._resume_checkpoint)
             self.find_best_checkpoint(self._resume_checkpoint)
             if self.teacher is not None:
-                state = checkpoints.load_tensors(self._resume_checkpoint / checkpoints.TEACHER_FILE)
+                state = load_tensors(self._resume_checkpoint / TEACHER_FILE)
                 self.teacher.load_state_dict(state)
             self._restore_process(self._resume_checkpoint)
 
@@ -190,9 +191,9 @@ class ResumableTrainer(SameRunTrainer):
                 "next log line will differ from those of an uninterrupted run"
             )
             first = checkpoint / checkpoints.PROCESS_FILE.format(index=0)
-            self.load_common_state(checkpoints.load_tensors(first))
+            self.load_common_state(load_tensors(first))
             return
-        state = checkpoints.load_tensors(self._process_file(checkpoint))
+        state = load_tensors(self._process_file(checkpoint))
         self.load_common_state(state)
         self.load_process_state(state)
 

@@ -13,8 +13,18 @@ from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
 from adsr_hf.config import ADSRConfig
-from adsr_hf.fine_tuning.lora import raw_state
 from adsr_hf.method.teacher import EMATeacher
+from adsr_hf.networks.adapted import raw_state
+from adsr_hf.networks.weights import (
+    STUDENT_FILE,
+    TEACHER_FILE,
+    check_finite,
+    load_raw_weights,
+    load_tensors,
+    load_weights,
+    save_tensors,
+)
+from adsr_hf.records.checkpoint_folders import checkpoint_folders, steps_of
 from adsr_hf.records.disk_errors import write_errors_name
 from adsr_hf.trainer_optimization import FineTuningTrainer
 from adsr_hf.training import checkpoints
@@ -53,7 +63,7 @@ class SavingTrainer(FineTuningTrainer):
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        checkpoints.check_finite(self.model, self.state.global_step)
+        check_finite(self.model, self.state.global_step)
         run_dir = Path(self._get_output_dir(trial=trial))
         checkpoint = run_dir / f"checkpoint-{self.state.global_step}"
         with write_errors_name(checkpoint, kept=_KEPT):
@@ -89,7 +99,7 @@ class SavingTrainer(FineTuningTrainer):
                 setattr(self.args, name, value)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        checkpoints.check_finite(self.model, self.state.global_step)
+        check_finite(self.model, self.state.global_step)
         if state_dict is None and self.args.publish == "teacher" and self.teacher is not None:
             own = self.model.state_dict()
             state_dict = {name: value.to(own[name].dtype) for name, value in self.teacher.model.state_dict().items()}
@@ -99,23 +109,23 @@ class SavingTrainer(FineTuningTrainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save and self.teacher is not None:
-            checkpoints.save_tensors(Path(output_dir) / checkpoints.TEACHER_FILE, self.teacher.state_dict())
+            save_tensors(Path(output_dir) / TEACHER_FILE, self.teacher.state_dict())
             if self.args.publish == "teacher":
-                checkpoints.save_tensors(Path(output_dir) / checkpoints.STUDENT_FILE, raw_state(self.model))
+                save_tensors(Path(output_dir) / STUDENT_FILE, raw_state(self.model))
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        checkpoints.save_tensors(self._process_file(output_dir), self.process_state())
+        save_tensors(self._process_file(output_dir), self.process_state())
 
     def _process_file(self, folder: str | Path) -> Path:
         return Path(folder) / checkpoints.PROCESS_FILE.format(index=self.args.process_index)
 
     def _load_student(self, checkpoint: Path) -> None:
-        raw = checkpoint / checkpoints.STUDENT_FILE
+        raw = checkpoint / STUDENT_FILE
         if raw.is_file():
-            checkpoints.load_raw_weights(self.model, raw)
+            load_raw_weights(self.model, raw)
         else:
-            checkpoints.load_weights(self.model, checkpoint)
+            load_weights(self.model, checkpoint)
 
     # ---- the end -------------------------------------------------------------------------------------------------
 
@@ -143,7 +153,7 @@ class SavingTrainer(FineTuningTrainer):
         except checkpoints.CheckpointError as error:
             logger.warning(f"{error}; it is the best one, so that the others are kept beside it")
             return
-        for folder in checkpoints.checkpoint_folders(best.parent):
+        for folder in checkpoint_folders(best.parent):
             if folder.name != best.name:
                 checkpoints.remove_checkpoint(folder)
 
@@ -153,7 +163,7 @@ class SavingTrainer(FineTuningTrainer):
         self._refuse_damaged_best(best)
         self._load_student(best)
         if self.teacher is not None:
-            self.teacher.load_state_dict(checkpoints.load_tensors(best / checkpoints.TEACHER_FILE))
+            self.teacher.load_state_dict(load_tensors(best / TEACHER_FILE))
 
     def find_best_checkpoint(self, checkpoint: Path) -> None:
         """Look for the best checkpoint of a run beside the one that it is continued from.
@@ -165,7 +175,7 @@ class SavingTrainer(FineTuningTrainer):
         """
         saved = TrainerState.load_from_json(str(checkpoint / STATE_FILE)).best_model_checkpoint
         name = Path(saved).name if isinstance(saved, str) else ""
-        best = checkpoint.parent / name if checkpoints.steps_of(name) is not None else None
+        best = checkpoint.parent / name if steps_of(name) is not None else None
         self.state.best_model_checkpoint = str(best) if best is not None and best.is_dir() else None
         if self.args.load_best_model_at_end and best is not None:
             self._refuse_damaged_best(best)
@@ -186,8 +196,8 @@ class SavingTrainer(FineTuningTrainer):
 
 def _newest_before(checkpoint: Path) -> Path | None:
     """The newest whole checkpoint with fewer steps."""
-    step = checkpoints.steps_of(checkpoint.name) or 0
-    for folder in reversed(checkpoints.checkpoint_folders(checkpoint.parent)):
-        if (checkpoints.steps_of(folder.name) or 0) < step and why_not_continued(folder) is None:
+    step = steps_of(checkpoint.name) or 0
+    for folder in reversed(checkpoint_folders(checkpoint.parent)):
+        if (steps_of(folder.name) or 0) < step and why_not_continued(folder) is None:
             return folder
     return None

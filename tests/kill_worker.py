@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
-from adsr_hf.training.checkpoints import CheckpointError, checkpoint_folders, verify_checkpoint
+from adsr_hf.networks.weights import CheckpointError
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
+from adsr_hf.training.checkpoints import verify_checkpoint
 from adsr_hf.training.run_folder import find_checkpoint, refuse_used_folder
 from tests.snapshots import digest_of
 from tests.tiny import tiny_trainer

@@ -1,18 +1,14 @@
 """Threat models: which perturbations an attacker may make, as one small value object."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from adsr_hf.settings.radius import Radius
+from adsr_hf.settings.radius import Norm, Radius, check_radius
 
-Norm = Literal["Linf", "L2"]
 RandomSource = torch.Generator | Sequence[torch.Generator] | None
-NORMS: tuple[str, ...] = get_args(Norm)
 
 
 @dataclass(frozen=True)
@@ -31,17 +27,7 @@ class ThreatModel:
     epsilon: float
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise ValueError(f"norm={self.norm!r} is unknown; choose one of {', '.join(NORMS)}")
-        if not math.isfinite(self.epsilon) or self.epsilon < 0:
-            raise ValueError(
-                f"epsilon={self.epsilon} must be a finite number of at least 0; write it as a fraction, such as 8/255"
-            )
-        if self.norm == "Linf" and self.epsilon > 1:
-            raise ValueError(
-                f"epsilon={self.epsilon:g} is above 1, but pixels lie in [0, 1] and an Linf radius of 1 reaches every "
-                f"image; if you meant {self.epsilon:g} grey levels, write {self.epsilon:g}/255"
-            )
+        check_radius(self.norm, self.epsilon)
 
     @classmethod
     def parse(cls, text: str) -> "ThreatModel":

@@ -81,7 +81,7 @@ def printable(lines: list[str]) -> str:
 
 def majority_lines(comparison: "Comparison") -> list[str]:
     """What always saying the most frequent class would reach, and a warning where a side is not shown to beat it."""
-    from adsr_hf.evaluation.classes import majority_warning
+    from adsr_hf.measures.majority import majority_warning
 
     share, name = comparison.majority_share, comparison.majority_class
     return [

@@ -40,7 +40,7 @@ def run(words: list[str]) -> int:
     arguments, data = parse_flags((EvaluateArguments, DataArguments), recorded, flags)
     if not arguments.threat:
         arguments.threat = recorded_threat(checkpoint)
-    from adsr_hf.training.processes import process_state
+    from adsr_hf.records.machine import process_state
 
     def say(line: str) -> None:
         if process_state().is_main_process:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from adsr_hf.evaluation.classes import majority_warning
 from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
 from adsr_hf.evaluation.records import EvaluationRecords
+from adsr_hf.measures.majority import majority_warning
 from adsr_hf.records.text_tables import as_text, quoted
 
 # Of more classes only the worst so many are printed; summary.json has them all.

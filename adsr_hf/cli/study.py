@@ -45,7 +45,7 @@ def _run_cells(study: "Study") -> None:
     import torch
     from tqdm.auto import tqdm
 
-    from adsr_hf.runs.estimate import in_words
+    from adsr_hf.records.durations import duration_in_words
     from adsr_hf.study.cells import is_finished, outcome_of
     from adsr_hf.study.live import LiveCells
     from adsr_hf.study.progress import first_line, remaining_seconds
@@ -68,7 +68,7 @@ def _run_cells(study: "Study") -> None:
                 progress.write(f"{cell.name} failed: {outcome.error}")
             left.remove(cell)
             seconds = remaining_seconds(study.cells, left, study.parallel)
-            progress.set_postfix_str(f"{in_words(seconds)} left" if seconds else "", refresh=False)
+            progress.set_postfix_str(f"{duration_in_words(seconds)} left" if seconds else "", refresh=False)
             progress.update()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeGuard
 
 from adsr_hf.evaluation.figure_names import figure_kind
-from adsr_hf.runs.recipe import read_settings
 from adsr_hf.settings.errors import UsageError
+from adsr_hf.settings.yaml_files import read_settings
 
 ALL = "all"
 # A figure can change by less than this; shares, and errors of shares, by less than 1.

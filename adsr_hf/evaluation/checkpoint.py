@@ -21,12 +21,12 @@ from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.networks.class_names import match_names
 from adsr_hf.networks.classifier import pixels_to_logits
 from adsr_hf.networks.pretrained import PretrainedError, load_classifier, load_image_processor
+from adsr_hf.networks.weights import TEACHER_FILE, load_raw_weights
+from adsr_hf.records.durations import duration_in_words
+from adsr_hf.records.machine import process_state
 from adsr_hf.records.run_record import RUN_RECORD, find_run_record, published_weights, read_run_record
-from adsr_hf.runs.estimate import in_words
 from adsr_hf.settings.data import place_of
 from adsr_hf.settings.evaluation import EvaluateArguments
-from adsr_hf.training.checkpoints import TEACHER_FILE, load_raw_weights
-from adsr_hf.training.processes import process_state
 
 
 def recorded_data(checkpoint: str) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def evaluate_checkpoint(
     def say(seconds: float) -> None:
         nonlocal said
         if said:
-            announce(f"  {in_words(seconds)} left, by how long the work so far has taken")
+            announce(f"  {duration_in_words(seconds)} left, by how long the work so far has taken")
             return
         said = True
         threats = ", ".join(map(str, plan.threats))
@@ -141,7 +141,8 @@ def evaluate_checkpoint(
         announce(
             f"{checkpoint}{whose} on {len(split)} {arguments.split} images ({images.summary}): clean"
             f"{', noise' if plan.stability else ''}, {' then '.join(plan.attacks)} against {threats}, "
-            f"{process_state().num_processes} process(es) on {device.type}; {in_words(seconds)} if none falls early"
+            f"{process_state().num_processes} process(es) on {device.type}; "
+            f"{duration_in_words(seconds)} if none falls early"
             f"{', sanity checks on 100 images included' if plan.sanity else ''}; to {folder}"
         )
         for note in images.notes + _absent(split):

@@ -1,6 +1,5 @@
 """What an average hides: each class by itself, what is taken for what, and what the most frequent class would give."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.vectors import ERROR_RATES, figure_vector, predictions_under, right_under
 from adsr_hf.measures.intervals import FigureEntry, share_entry
-from adsr_hf.records.text_tables import quoted
 
 # A matrix of more classes would outgrow the rest of a summary many times.
 CONFUSION_CLASSES = 100
@@ -55,23 +53,6 @@ def confusion_of(records: EvaluationRecords) -> dict[str, list[list[int]]] | Non
     if len(_class_names(records)) > CONFUSION_CLASSES:
         return None
     return {condition: confusion_matrix(records, condition).tolist() for condition in (CLEAN, *records.threats)}
-
-
-def majority_warning(class_name: str, share: float, conditions: Sequence[str], *, of: str = "") -> str:
-    """What is said where nothing shows that a model is better than its most frequent class.
-
-    Args:
-        share: of the images, in [0, 1].
-        conditions: under which it is not, ``"clean"`` or a threat or another name for one; at least one.
-        of: whose accuracy it is, where there are several.
-    """
-    where = " and ".join("without attack" if one == CLEAN else f"under {one}" for one in conditions)
-    name, told = quoted(class_name), f"{100 * share:.1f}%"
-    whose = f"the accuracy of {of}" if of else "the accuracy"
-    return (
-        f"warning: {where} {whose} is not shown to be above {told}, the share of the most frequent class {name}; "
-        f"a model that always says {name} reaches that, whatever the attack"
-    )
 
 
 def majority_of(records: EvaluationRecords) -> dict[str, Any]:

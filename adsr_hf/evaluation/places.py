@@ -7,7 +7,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers.utils import CONFIG_NAME, cached_file
 
-from adsr_hf.training.checkpoints import checkpoint_folders
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
 
 
 def refuse_missing_model(name: str) -> None:

@@ -46,8 +46,7 @@ from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_o
 from adsr_hf.networks.classifier import number_of_classes, pixels_to_logits
 from adsr_hf.networks.normalisation import LOOKED_AT, NormalisationCheck
 from adsr_hf.records.folder_lock import own_folder
-from adsr_hf.records.machine import describe_machine
-from adsr_hf.training.processes import process_state
+from adsr_hf.records.machine import describe_machine, process_state
 
 _PACKAGES = ("adsr_hf", "torch", "transformers", "accelerate", "datasets", "numpy", "pillow", "pyautoattack")
 

@@ -1,5 +1,7 @@
 """The figures of one set of predictions: accuracy, calibration, confidence, loss."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -36,3 +38,31 @@ def worst_case_logits(clean_logits: Tensor, attacked_logits: Tensor, labels: Ten
     """
     right = clean_logits.argmax(1) == labels
     return torch.where(right[:, None], attacked_logits, clean_logits)
+
+
+@dataclass(frozen=True)
+class MeasuredLogits:
+    """What a network says about some images.
+
+    Attributes:
+        clean: (N, K) float.
+        attacked: (N, K) float, of the worst images that the evaluation attack found, see
+            :func:`worst_case_logits`; None = it was not run.
+        labels: (N,) int64.
+    """
+
+    clean: Tensor
+    attacked: Tensor | None
+    labels: Tensor
+
+    def figures(self) -> dict[str, float]:
+        """Those of :func:`prediction_figures`, the attacked ones with ``robust_`` before them."""
+        figures = prediction_figures(self.clean, self.labels)
+        if self.attacked is not None:
+            robust = prediction_figures(self.attacked, self.labels)
+            figures |= {f"robust_{name}": value for name, value in robust.items()}
+        return figures
+
+    def calibration_errors(self) -> dict[str, float]:
+        """``ece`` and, where attacked, ``robust_ece``: 15 equal-width bins."""
+        return {name: value for name, value in self.figures().items() if name.endswith("ece")}

@@ -1,45 +1,15 @@
 """From a network's logits on held-out images to one temperature. Pure functions."""
 
 import warnings
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from adsr_hf.measures.figures import prediction_figures
+from adsr_hf.measures.figures import MeasuredLogits
 from adsr_hf.measures.temperature import TEMPERATURE_BOUNDS, fit_temperature
 
 
 class CalibrationError(RuntimeError):
     """The images do not say how sure the model may be; its weights are as they were."""
-
-
-@dataclass(frozen=True)
-class MeasuredLogits:
-    """What a network says about some images.
-
-    Attributes:
-        clean: (N, K) float.
-        attacked: (N, K) float, of the worst images that the evaluation attack found, see
-            :func:`adsr_hf.measures.figures.worst_case_logits`; None = it was not run.
-        labels: (N,) int64.
-    """
-
-    clean: Tensor
-    attacked: Tensor | None
-    labels: Tensor
-
-    def figures(self) -> dict[str, float]:
-        """Those of :mod:`adsr_hf.measures.figures`, the attacked ones with ``robust_`` before them."""
-        figures = prediction_figures(self.clean, self.labels)
-        if self.attacked is not None:
-            robust = prediction_figures(self.attacked, self.labels)
-            figures |= {f"robust_{name}": value for name, value in robust.items()}
-        return figures
-
-    def calibration_errors(self) -> dict[str, float]:
-        """``ece`` and, where attacked, ``robust_ece``: 15 equal-width bins."""
-        return {name: value for name, value in self.figures().items() if name.endswith("ece")}
 
 
 def fitted_temperature(measured: MeasuredLogits, adversarial_share: float) -> float:

@@ -1,10 +1,11 @@
-"""What a run ran on, in words, to stand beside every time that is reported."""
+"""What a run ran on: the machine in words, to stand beside every time that is reported, and its processes."""
 
 import os
 import platform
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 
 def describe_machine() -> str:
@@ -20,3 +21,8 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def process_state() -> PartialState:
+    """Which of the launched processes this is, on the CPU where there is nothing else."""
+    return PartialState(cpu=not torch.accelerator.is_available())

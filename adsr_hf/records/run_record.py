@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.attacks import ThreatModel
 from adsr_hf.records.json_shapes import (
     ShapeError,
     anything,
@@ -19,6 +18,7 @@ from adsr_hf.records.json_shapes import (
     whole_number,
 )
 from adsr_hf.settings.errors import RecordsError
+from adsr_hf.settings.radius import Radius, check_radius
 
 RUN_RECORD = "run.json"
 
@@ -99,7 +99,7 @@ def published_weights(record: dict[str, Any]) -> str:
 
 def _check_threat(config: dict[str, Any]) -> None:
     try:
-        ThreatModel.parse(f"{config['norm']} {config['epsilon']}")
+        check_radius(config["norm"], Radius(config["epsilon"]))
     except ValueError as error:
         raise ShapeError(f"config.norm and config.epsilon are no threat model: {error}") from error
 

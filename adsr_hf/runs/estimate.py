@@ -141,15 +141,6 @@ def _training_step(config: ADSRConfig, per_attack_step: float, per_weight_step: 
     return seconds
 
 
-def in_words(seconds: float) -> str:
-    """``"about 40 s"``, ``"about 12 min"`` or ``"about 3.5 h"``."""
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"
-
-
 def _seconds(work: Callable[[], None]) -> float:
     """The faster of two runs after one to warm up."""
     work()

@@ -7,7 +7,8 @@ from typing import Any
 
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from adsr_hf.runs.estimate import MeasuredSpeed, Speed, Workload, in_words
+from adsr_hf.records.durations import duration_in_words
+from adsr_hf.runs.estimate import MeasuredSpeed, Speed, Workload
 from adsr_hf.trainer import ADSRTrainer
 
 # Below this share of dead gradients nothing needs to be said.
@@ -103,7 +104,7 @@ class RunLog(ProgressCallback):
             return
         left = self._workload.seconds(self._measured.speed, step=state.global_step)
         width = len(str(state.max_steps))
-        line = f"step {state.global_step:>{width}}/{state.max_steps}  {words}; {in_words(left)} left"
+        line = f"step {state.global_step:>{width}}/{state.max_steps}  {words}; {duration_in_words(left)} left"
         if self.training_bar is not None:
             self.training_bar.write(line)
         else:

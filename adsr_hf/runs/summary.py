@@ -8,11 +8,12 @@ from typing import Any
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import ImageData
 from adsr_hf.data.dataset import ImageClassificationDataset
-from adsr_hf.evaluation.classes import majority_warning
-from adsr_hf.fine_tuning.lora import base_network, number_of_parameters
 from adsr_hf.measures.intervals import share_entry
+from adsr_hf.measures.majority import majority_warning
+from adsr_hf.networks.adapted import base_network, number_of_parameters
+from adsr_hf.records.durations import duration_in_words
 from adsr_hf.records.text_tables import as_text, quoted
-from adsr_hf.runs.estimate import Workload, in_words
+from adsr_hf.runs.estimate import Workload
 from adsr_hf.trainer import ADSRTrainer
 
 # Columns of the closing table: heading, figure.
@@ -68,7 +69,7 @@ def first_lines(
     images = round(workload.images_in_step * config.world_size)
     yield (
         f"{recipe}{attack}: {note} ({parameters:.2f}M parameters) on {data.summary}; {workload.steps} steps of "
-        f"{images} images, {config.world_size} process(es) on {config.device.type}; {in_words(seconds)}; to "
+        f"{images} images, {config.world_size} process(es) on {config.device.type}; {duration_in_words(seconds)}; to "
         f"{config.output_dir}"
     )
     yield f"  published: {_weights(config.publish)} {_choice(config, workload)}"

@@ -10,11 +10,13 @@ import torch
 
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments, ImageData, load_image_data
-from adsr_hf.fine_tuning.lora import merged_copy
+from adsr_hf.networks.adapted import merged_copy
+from adsr_hf.networks.weights import TEACHER_FILE, save_tensors
 from adsr_hf.publishing.card_facts import DataDescription, hub_name
 from adsr_hf.publishing.fitting import CalibrationError
 from adsr_hf.records.files import write_json
 from adsr_hf.records.folder_lock import own_folder
+from adsr_hf.records.machine import process_state
 from adsr_hf.records.run_record import RUN_RECORD
 from adsr_hf.runs.estimate import guessed_speed
 from adsr_hf.runs.log import RunLog, RunProgress
@@ -22,8 +24,6 @@ from adsr_hf.runs.model import load_model, load_processor
 from adsr_hf.runs.summary import closing_lines, first_lines, published, workload_of
 from adsr_hf.settings.model import ModelArguments
 from adsr_hf.trainer import ADSRTrainer
-from adsr_hf.training.checkpoints import TEACHER_FILE, save_tensors
-from adsr_hf.training.processes import process_state
 from adsr_hf.training.run_folder import RunFolder, find_checkpoint, refuse_used_folder
 
 # What a finished run leaves, beside its checkpoints.

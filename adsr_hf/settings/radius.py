@@ -1,6 +1,11 @@
-"""Radii as people write them. Imports nothing heavy."""
+"""Norms, and radii as people write them. Imports nothing heavy."""
 
+import math
 import re
+from typing import Literal, get_args
+
+Norm = Literal["Linf", "L2"]
+NORMS: tuple[str, ...] = get_args(Norm)
 
 _FRACTION = re.compile(r"^\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+)\s*)?$")
 
@@ -25,3 +30,22 @@ class Radius(float):
             raise ValueError(
                 f"a radius must be a number such as 0.03 or a fraction such as 8/255, got {value!r}"
             ) from None
+
+
+def check_radius(norm: str, epsilon: float) -> None:
+    """Refuse what is no ball around an image whose pixels lie in [0, 1].
+
+    Raises:
+        ValueError: for an unknown norm, a radius that is not finite or is negative, or an Linf radius above 1.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm={norm!r} is unknown; choose one of {', '.join(NORMS)}")
+    if not math.isfinite(epsilon) or epsilon < 0:
+        raise ValueError(
+            f"epsilon={epsilon} must be a finite number of at least 0; write it as a fraction, such as 8/255"
+        )
+    if norm == "Linf" and epsilon > 1:
+        raise ValueError(
+            f"epsilon={epsilon:g} is above 1, but pixels lie in [0, 1] and an Linf radius of 1 reaches every "
+            f"image; if you meant {epsilon:g} grey levels, write {epsilon:g}/255"
+        )

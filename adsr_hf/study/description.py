@@ -10,9 +10,10 @@ from adsr_hf.attacks import ThreatModel
 from adsr_hf.attacks.registry import named_attacks
 from adsr_hf.config import ADSRConfig
 from adsr_hf.evaluation.plan import Plan
-from adsr_hf.runs.recipe import read_settings, recipe_from_settings
+from adsr_hf.runs.recipe import recipe_from_settings
 from adsr_hf.settings.errors import UsageError
 from adsr_hf.settings.flags import check_known, parse_flags
+from adsr_hf.settings.yaml_files import read_settings
 from adsr_hf.study.arguments import KEYS, StudyEvaluation
 from adsr_hf.study.cells import Cell
 from adsr_hf.study.reading import StudyReader, slug

@@ -10,8 +10,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from adsr_hf.records.durations import duration_in_words
 from adsr_hf.records.files import write_json
-from adsr_hf.runs.estimate import in_words
 from adsr_hf.runs.log import RunProgress
 from adsr_hf.study.cells import Cell
 
@@ -24,7 +24,7 @@ _TELL_EVERY = 60.0
 
 def tell_training(folder: Path, progress: RunProgress) -> None:
     """Write down how far the training of a cell has come."""
-    words = f"step {progress.step} of {progress.steps}, {in_words(progress.seconds_left)} of training left"
+    words = f"step {progress.step} of {progress.steps}, {duration_in_words(progress.seconds_left)} of training left"
     # Last, since a narrow terminal cuts the line off.
     _tell(folder, words if progress.evaluation is None else f"{words}; {progress.evaluation}")
 

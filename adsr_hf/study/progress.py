@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from statistics import fmean
 
-from adsr_hf.runs.estimate import in_words
+from adsr_hf.records.durations import duration_in_words
 from adsr_hf.study.cells import Cell, is_finished, outcome_of
 from adsr_hf.study.description import Study
 
@@ -49,7 +49,7 @@ def first_line(study: Study, threads: int | None) -> str:
         how = f"{study.parallel} at a time{of_each}" + (
             " through accelerate launch" if study.launch is not None else ""
         )
-        line += f"; {how}; " + ("how long is known after the first" if seconds is None else in_words(seconds))
+        line += f"; {how}; " + ("how long is known after the first" if seconds is None else duration_in_words(seconds))
     return f"{line}; to {study.output_dir}"
 
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.runs.recipe import read_settings
 from adsr_hf.settings.errors import UsageError
 from adsr_hf.settings.selection import Layer, merged_layers
+from adsr_hf.settings.yaml_files import read_settings
 
 # The study sets these itself, for each cell.
 _OWN_FIELDS = {

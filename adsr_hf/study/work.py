@@ -11,15 +11,16 @@ import torch
 
 from adsr_hf.data import DataArguments
 from adsr_hf.evaluation.checkpoint import evaluate_checkpoint, recorded_data
+from adsr_hf.networks.weights import CheckpointError
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
 from adsr_hf.records.folder_lock import LOCK_FILE, OWNER_FILE, own_folder
+from adsr_hf.records.machine import process_state
 from adsr_hf.runs.recipe import Recipe, recipe_from_settings
 from adsr_hf.runs.train import train_recipe
 from adsr_hf.settings.flags import parse_flags
 from adsr_hf.study.arguments import StudyEvaluation
 from adsr_hf.study.cells import CELL_FILE, LOG_FILE, Cell, finish, mark_trained, read_state
 from adsr_hf.study.live import PROGRESS_FILE, tell_measuring, tell_training
-from adsr_hf.training.checkpoints import CheckpointError, checkpoint_folders
-from adsr_hf.training.processes import process_state
 from adsr_hf.training.run_folder import find_checkpoint
 
 

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from adsr_hf.attacks import PGD, PixelSpace
 from adsr_hf.attacks.frozen import under_attack
-from adsr_hf.measures.figures import worst_case_logits
+from adsr_hf.measures.figures import MeasuredLogits, worst_case_logits
 from adsr_hf.networks.classifier import logits_of, pixels_to_logits
 from adsr_hf.networks.normalisation import NormalisationCheck
-from adsr_hf.publishing.fitting import MeasuredLogits
 
 
 class RobustEvaluator:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from adsr_hf.fine_tuning.lora import base_network
+from adsr_hf.networks.adapted import base_network
 from adsr_hf.networks.classifier import bare_copy
 from adsr_hf.networks.modes import forget_derived_tensors
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adsr_hf.attacks.frozen import under_attack
-from adsr_hf.fine_tuning.lora import base_network
+from adsr_hf.networks.adapted import base_network
 from adsr_hf.networks.classifier import logits_of
 
 # Two ways to compute one cross-entropy differ by some roundings of the coarser dtype.

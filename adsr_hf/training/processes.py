@@ -1,7 +1,7 @@
 """What several processes need that Trainer and accelerate leave open."""
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -54,8 +54,3 @@ def any_process(accelerator: Accelerator, flag: bool) -> bool:
         return flag
     flags = accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum")
     return bool(flags.item() > 0)
-
-
-def process_state() -> PartialState:
-    """Which of the launched processes this is, on the CPU where there is nothing else."""
-    return PartialState(cpu=not torch.accelerator.is_available())

@@ -8,15 +8,9 @@ from pathlib import Path
 from transformers import TrainerState
 from transformers.utils import logging
 
-from adsr_hf.training.checkpoints import (
-    MANIFEST_FILE,
-    RUN_FILE,
-    STUDENT_FILE,
-    CheckpointError,
-    checkpoint_folders,
-    remove_checkpoint,
-    verify_checkpoint,
-)
+from adsr_hf.networks.weights import STUDENT_FILE, CheckpointError
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
+from adsr_hf.training.checkpoints import MANIFEST_FILE, RUN_FILE, remove_checkpoint, verify_checkpoint
 
 logger = logging.get_logger(__name__)
 

@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.training.checkpoints import RUN_FILE, CheckpointError
+from adsr_hf.networks.weights import CheckpointError
+from adsr_hf.training.checkpoints import RUN_FILE
 
 # In a checkpoint's record of its run, beside the settings.
 SCHEDULE_STEPS, CHANGES = "schedule_steps", "changes"

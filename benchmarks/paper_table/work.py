@@ -16,12 +16,13 @@ from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import SUMMARY_FILE, EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.networks.pretrained import load_classifier
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
 from adsr_hf.records.files import write_json
 from adsr_hf.runs.model import load_processor
 from adsr_hf.runs.recipe import recipe_from_settings
 from adsr_hf.runs.train import train_recipe
 from adsr_hf.settings.model import ModelArguments
-from adsr_hf.training.checkpoints import MANIFEST_FILE, checkpoint_folders
+from adsr_hf.training.checkpoints import MANIFEST_FILE
 from benchmarks.paper_table.settings import PGD_STEPS, ROWS, THREAT, Sizes, run_settings
 
 FINISHED_FILE = "finished.json"

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from adsr_hf.training.checkpoints import checkpoint_folders, number_of_processes, verify_checkpoint
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
+from adsr_hf.training.checkpoints import number_of_processes, verify_checkpoint
 from tests import training_worker
 from tests.snapshots import as_json
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adsr_hf.fine_tuning.freezing import freeze
-from adsr_hf.training.checkpoints import CheckpointError
+from adsr_hf.networks.weights import CheckpointError
 from tests.tiny import tiny_model, tiny_trainer, tiny_vit
 
 

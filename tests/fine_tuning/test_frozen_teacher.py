@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from adsr_hf.fine_tuning.freezing import freeze
-from adsr_hf.fine_tuning.lora import add_adapters, base_network
+from adsr_hf.fine_tuning.lora import add_adapters
 from adsr_hf.method.teacher import EMATeacher
+from adsr_hf.networks.adapted import base_network
 from adsr_hf.networks.classifier import bare_copy
-from adsr_hf.training.checkpoints import load_tensors, save_tensors
+from adsr_hf.networks.weights import load_tensors, save_tensors
 from tests.tiny import TinyImages, tiny_model, tiny_vit
 
 IMAGES = TinyImages(8)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from adsr_hf.fine_tuning.layer_decay import SCALE, learning_rate_scales, split_groups
-from adsr_hf.training.checkpoints import CheckpointError
+from adsr_hf.networks.weights import CheckpointError
 from tests.snapshots import Crash, CrashAfter, assert_identical, snapshot
 from tests.tiny import FAMILIES, tiny_config, tiny_model, tiny_trainer, tiny_vit
 from tests.tiny_runs import Case

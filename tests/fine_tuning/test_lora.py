@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adsr_hf.fine_tuning.lora import (
-    add_adapters,
+from adsr_hf.fine_tuning.lora import add_adapters
+from adsr_hf.networks.adapted import (
     base_network,
     frozen_fingerprint,
     is_adapted,

@@ -11,10 +11,11 @@ from torch import Tensor
 from transformers import AutoModelForImageClassification
 
 from adsr_hf import ADSRTrainer
-from adsr_hf.fine_tuning.lora import add_adapters, is_adapted, merged_copy, raw_state
+from adsr_hf.fine_tuning.lora import add_adapters
+from adsr_hf.networks.adapted import is_adapted, merged_copy, raw_state
+from adsr_hf.networks.weights import STUDENT_FILE, TEACHER_FILE, CheckpointError, load_raw_weights, load_tensors
 from adsr_hf.runs.recipe import recipe_from_settings
 from adsr_hf.runs.train import train_recipe
-from adsr_hf.training.checkpoints import STUDENT_FILE, TEACHER_FILE, CheckpointError, load_raw_weights, load_tensors
 from tests.snapshots import Crash, CrashAfter, assert_identical, snapshot
 from tests.tiny import TinyImages, tiny_processor, tiny_trainer, tiny_vit
 from tests.tiny_runs import SCHEDULE

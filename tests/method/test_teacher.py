@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adsr_hf.method.teacher import EMATeacher
 from adsr_hf.networks.classifier import bare_copy
-from adsr_hf.training.checkpoints import load_tensors, save_tensors
+from adsr_hf.networks.weights import load_tensors, save_tensors
 from tests.tiny import SIZE, TinyImages, tiny_model, tiny_trainer, tiny_vit
 
 

@@ -15,8 +15,8 @@ from adsr_hf.method.teacher import EMATeacher
 from adsr_hf.method.weight_perturbation import WeightPerturbation
 from adsr_hf.networks.classifier import bare_copy
 from adsr_hf.networks.modes import forget_derived_tensors, modes_of, set_modes
+from adsr_hf.networks.weights import load_raw_weights, load_weights, save_tensors
 from adsr_hf.publishing.head import fold_temperature
-from adsr_hf.training.checkpoints import load_raw_weights, load_weights, save_tensors
 from adsr_hf.training.low_precision import BFloat16Copy
 from tests.tiny import CLASSES, SIZE, TinyImages, tiny_trainer
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from adsr_hf.training.checkpoints import CheckpointError, check_finite, load_tensors, load_weights, save_tensors
+from adsr_hf.networks.weights import CheckpointError, check_finite, load_tensors, load_weights, save_tensors
 from tests.snapshots import assert_identical
 from tests.tiny import FAMILIES, tiny_model, tiny_trainer
 

@@ -15,9 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from adsr_hf.networks.weights import save_tensors
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
 from adsr_hf.records.disk_errors import WriteError, write_errors_name
 from adsr_hf.records.files import write_bytes
-from adsr_hf.training.checkpoints import checkpoint_folders, save_tensors, verify_checkpoint
+from adsr_hf.training.checkpoints import verify_checkpoint
 from tests.snapshots import assert_identical, snapshot
 from tests.tiny import tiny_trainer, tiny_vit
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adsr_hf.runs.estimate import MeasuredSpeed, Speed, Workload, in_words
+from adsr_hf.records.durations import duration_in_words
+from adsr_hf.runs.estimate import MeasuredSpeed, Speed, Workload
 
 
 def workload(**changes: object) -> Workload:
@@ -56,4 +57,4 @@ def test_the_machines_present_load_counts() -> None:
     ("seconds", "words"), [(0.2, "about 1 s"), (89, "about 89 s"), (720, "about 12 min"), (12600, "about 3.5 h")]
 )
 def test_time_is_told_as_people_tell_it(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert duration_in_words(seconds) == words

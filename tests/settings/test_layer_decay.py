@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adsr_hf.fine_tuning.lora import is_adapted
+from adsr_hf.networks.adapted import is_adapted
 from adsr_hf.runs.model import load_model, load_processor
 from adsr_hf.runs.recipe import recipe_from_settings
 from adsr_hf.settings.model import ModelArguments

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageClassification
 
 from adsr_hf import ADSRTrainer
-from adsr_hf.fine_tuning.lora import add_adapters, merged_copy
+from adsr_hf.fine_tuning.lora import add_adapters
 from adsr_hf.measures.calibration import expected_calibration_error
+from adsr_hf.networks.adapted import merged_copy
 from adsr_hf.publishing.card_text import card_text
 from adsr_hf.publishing.fitting import CalibrationError
 from adsr_hf.publishing.head import UnfoldableHeadError

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from adsr_hf.networks.weights import CheckpointError
 from adsr_hf.runs.recipe import load_recipe
 from adsr_hf.runs.train import Run, train_recipe
-from adsr_hf.training.checkpoints import CheckpointError
 from tests.snapshots import tree_of
 
 ROOT = Path(__file__).parents[2]

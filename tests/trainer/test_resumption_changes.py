@@ -10,8 +10,8 @@ from transformers import Trainer, TrainingArguments
 
 from adsr_hf import ADSRTrainer
 from adsr_hf.method.schedules import cosine_anneal
+from adsr_hf.networks.weights import CheckpointError
 from adsr_hf.records.files import write_json
-from adsr_hf.training.checkpoints import CheckpointError
 from adsr_hf.training.same_run import check_same_run
 from tests.snapshots import assert_identical, snapshot
 from tests.tiny import TinyImages, tiny_model

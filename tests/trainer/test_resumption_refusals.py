@@ -11,8 +11,10 @@ import pytest
 from transformers import TrainerCallback
 
 from adsr_hf import ADSRTrainer
+from adsr_hf.networks.weights import CheckpointError
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
 from adsr_hf.records.folder_lock import FolderInUseError
-from adsr_hf.training.checkpoints import CheckpointError, checkpoint_folders, verify_checkpoint
+from adsr_hf.training.checkpoints import verify_checkpoint
 from tests.snapshots import Crash, CrashAfter, assert_identical, snapshot, tree_of
 from tests.tiny import tiny_trainer
 from tests.tiny_runs import Case

@@ -8,7 +8,9 @@ import torch
 from transformers import TrainerCallback
 
 from adsr_hf import ADSRTrainer
-from adsr_hf.training.checkpoints import CheckpointError, checkpoint_folders, verify_checkpoint
+from adsr_hf.networks.weights import CheckpointError
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
+from adsr_hf.training.checkpoints import verify_checkpoint
 from tests.snapshots import assert_identical, snapshot, tree_of
 from tests.tiny import tiny_trainer, tiny_vit
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from adsr_hf.training.checkpoints import CheckpointError, write_manifest
+from adsr_hf.networks.weights import CheckpointError
+from adsr_hf.training.checkpoints import write_manifest
 from tests.snapshots import assert_identical, snapshot
 from tests.tiny import tiny_trainer, tiny_vit
 

@@ -9,16 +9,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adsr_hf.networks.weights import CheckpointError, save_tensors
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
 from adsr_hf.records.files import write_json
-from adsr_hf.training.checkpoints import (
-    CheckpointError,
-    checkpoint_folders,
-    number_of_processes,
-    rotate_checkpoints,
-    save_tensors,
-    verify_checkpoint,
-    write_manifest,
-)
+from adsr_hf.training.checkpoints import number_of_processes, rotate_checkpoints, verify_checkpoint, write_manifest
 
 SHA256 = "0" * 64
 FILES = {"model.safetensors": bytes(range(256)) * 20, "a/b.json": b'{"step": 3}', "empty": b""}

@@ -12,7 +12,9 @@ from transformers import TrainerCallback
 
 from adsr_hf import ADSRTrainer
 from adsr_hf.cli.main import main
-from adsr_hf.training.checkpoints import CheckpointError, checkpoint_folders, verify_checkpoint
+from adsr_hf.networks.weights import CheckpointError
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
+from adsr_hf.training.checkpoints import verify_checkpoint
 from adsr_hf.training.interrupt import InterruptRequest, StoppableCommand, Stopped, TrainingInterrupted
 from tests.snapshots import assert_identical, snapshot
 from tests.tiny import tiny_trainer, tiny_vit

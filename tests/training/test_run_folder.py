@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adsr_hf.training.checkpoints import CheckpointError, begin_checkpoint, checkpoint_folders, seal_checkpoint
+from adsr_hf.networks.weights import CheckpointError
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
+from adsr_hf.training.checkpoints import begin_checkpoint, seal_checkpoint
 from adsr_hf.training.run_folder import find_checkpoint, refuse_used_folder, remove_unfinished
 
 STATE: dict[str, Any] = {"global_step": 3, "max_steps": 9, "log_history": [], "best_global_step": None}

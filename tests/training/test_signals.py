@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from adsr_hf.training.checkpoints import checkpoint_folders, verify_checkpoint
+from adsr_hf.records.checkpoint_folders import checkpoint_folders
+from adsr_hf.training.checkpoints import verify_checkpoint
 from tests.snapshots import as_json, assert_identical, digest_of, snapshot, without_timings
 from tests.tiny import tiny_trainer, tiny_vit
 

@@ -15,7 +15,7 @@ from adsr_hf.data.sources import ORIGIN_COLUMN
 from adsr_hf.networks.class_names import match_names
 from adsr_hf.networks.classifier import logits_of
 from adsr_hf.networks.pretrained import PretrainedError, load_classifier, load_image_processor
-from adsr_hf.training.processes import process_state
+from adsr_hf.records.machine import process_state
 
 _BATCH = 256
 
