@@ -195,3 +195,16 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the Hub token: training_args.bin is pickled, and uploaded."""
         return self.__dict__ | {"hub_token": None}
+
+
+def check_is_config(args: Any) -> None:
+    """Refuse other arguments than an ADSRConfig, such as Trainer's own.
+
+    Raises:
+        TypeError: naming what was given.
+    """
+    if not isinstance(args, ADSRConfig):
+        raise TypeError(
+            f"args={type(args).__name__} must be an ADSRConfig, which takes every field of TrainingArguments: "
+            "ADSRTrainer(model, ADSRConfig(output_dir=...), ...)"
+        )

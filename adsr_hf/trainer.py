@@ -1,38 +1,56 @@
-"""ADSRTrainer: walks a batch through the rooms. It wires and holds no arithmetic."""
+"""ADSRTrainer: every hook of Trainer's that needs another answer, each asking an object. It holds no arithmetic."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import datasets
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput, HubStrategy, IntervalStrategy, TrainOutput
 
 from adsr_hf.attacks import PixelSpace
-from adsr_hf.config import ADSRConfig
-from adsr_hf.method.fixed_teacher import load_fixed_teacher
-from adsr_hf.method.mixing import mix_batch
-from adsr_hf.method.objectives import Objective
-from adsr_hf.method.schedules import cosine_anneal
-from adsr_hf.method.targets import rectify, smooth_labels
+from adsr_hf.config import ADSRConfig, check_is_config
+from adsr_hf.measures.figures import MeasuredLogits
+from adsr_hf.method.teacher import EMATeacher
 from adsr_hf.networks.adapted import base_network
-from adsr_hf.networks.classifier import check_trainable, logits_of
-from adsr_hf.networks.normalisation import NormalisationCheck
-from adsr_hf.settings.selection import default_figure, figure_of, search_direction
-from adsr_hf.trainer_calibration import CalibratingTrainer
+from adsr_hf.networks.classifier import check_trainable, number_of_classes
+from adsr_hf.publishing.calibrator import HeadCalibrator, forget_calibration
+from adsr_hf.publishing.card_facts import CardFacts, DataDescription
+from adsr_hf.publishing.publisher import Publisher, facts_given
+from adsr_hf.records.folder_lock import own_folder
+from adsr_hf.settings.selection import search_objective
+from adsr_hf.settings.temporary import temporarily
+from adsr_hf.training import best_checkpoint, checkpointer, columns, optimization, processes
+from adsr_hf.training.batch import Batch, unpack
+from adsr_hf.training.callbacks import RunCallback
+from adsr_hf.training.interrupt import InterruptRequest, TrainingInterrupted, shield_workers
+from adsr_hf.training.run import TrainingRun
+from adsr_hf.training.run_folder import find_checkpoint, take_over
+from adsr_hf.training.same_run import check_same_run
+from adsr_hf.training.signatures import signature_of
+from adsr_hf.training.step_loss import refuse_loss_function
 
 
-class ADSRTrainer(CalibratingTrainer):
+class ADSRTrainer(Trainer):
     """``transformers.Trainer`` for image classifiers that resist small changes of their input.
 
     Trains by annealed self-distillation rectification (ADR: Wu et al., ICLR 2024, arXiv 2305.12118), by plain
     adversarial training, or on clean images, as ``args.method`` says. A working ``Trainer(...)`` for image
     classification needs no other change: datasets, collator, processor and ``pixel_values`` stay as they are.
 
-    Beside the user's own ``compute_metrics``, ``evaluate()`` returns ``accuracy``, ``robust_accuracy``, ``ece``,
-    ``robust_ece``, ``mean_confidence`` and ``robust_mean_confidence``, and the same for the teacher with ``teacher_``
-    before them. Robust figures are of the worst image found: an image that is wrong when clean counts as it is, all
-    others as attacked, as in ``adsr evaluate``.
+    Beside the user's own ``compute_metrics``, ``evaluate()`` returns ``accuracy``, ``ece`` and ``mean_confidence``,
+    the same with ``robust_`` before them for the worst image found (one that is wrong when clean counts as it is, all
+    others as attacked, as in ``adsr evaluate``), and all of them for the teacher with ``teacher_`` before them.
 
     Args:
         model: any ``AutoModelForImageClassification`` (or ``model_init``, as in Trainer).
@@ -42,245 +60,391 @@ class ADSRTrainer(CalibratingTrainer):
         kwargs: everything else that ``transformers.Trainer`` takes.
 
     Raises:
-        TypeError: when ``args`` is not an ADSRConfig.
-        ValueError: when the model is no single-label classifier, the processor is no image processor, or a Trainer
-            option is given that the method cannot honour.
+        TypeError, ValueError: when ``args`` is no ADSRConfig; when model or processor are no image classifier's, or
+            the method cannot honour a Trainer option.
     """
 
-    def __init__(
-        self,
-        model: nn.Module | None = None,
-        args: ADSRConfig | None = None,
-        *positional: Any,
-        pixel_space: PixelSpace | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if not isinstance(args, ADSRConfig):
-            raise TypeError(
-                f"args={type(args).__name__} must be an ADSRConfig, which takes every field of TrainingArguments: "
-                "ADSRTrainer(model, ADSRConfig(output_dir=...), ...)"
-            )
+    args: ADSRConfig
+    model: Any
+    model_wrapped: Any
+    control: Any
+    _resume_checkpoint: Path | None
+    data_description: DataDescription | None = None  # What the card says; set it before training.
+    push_in_progress: Any = None
+
+    def __init__(self, model: Any = None, args: Any = None, *positional: Any, **kwargs: Any) -> None:
+        check_is_config(args)
+        pixel_space: PixelSpace | None = kwargs.pop("pixel_space", None)
+        # Trainer's constructor opens the Hub repository already.
+        self.publisher, self.calibrator = Publisher(args, save=self._save), HeadCalibrator(args)
         super().__init__(model, args, *positional, **kwargs)
-        if self.compute_loss_func is not None:
-            raise ValueError(
-                "compute_loss_func cannot be used: the loss is the method's own. Leave it out, or use Trainer"
-            )
+        refuse_loss_function(self.compute_loss_func)
         check_trainable(base_network(self.model))
-        self._prepare_evaluation(pixel_space)
-        self._prepare_attacks()
-        self._fixed_teacher: nn.Module | None = None
-        self._prepare_loss()
-        self._prepare_run()
-
-    # ---- training ------------------------------------------------------------------------------------------------
-
-    def set_up_method(self) -> None:
-        """See ResumableTrainer; with the fixed teacher."""
-        super().set_up_method()
-        self._normalisation = NormalisationCheck(self.pixel_space)
-        self._fixed_teacher = None
-        if self.args.fixed_teacher is not None:
-            self._fixed_teacher = load_fixed_teacher(self.args.fixed_teacher, self.model, self.pixel_space)
-            self._fixed_teacher.to(self.args.device)
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        """One batch: pixels, teacher, targets, attack, loss (method.md section 1). In eval mode: Trainer's own loss.
-
-        Plain clean training has Trainer's own loss too, with all that the model adds to it.
-
-        Args:
-            model: the model as Trainer wrapped it; only the last forward goes through it.
-            inputs: ``pixel_values`` (B, C, H, W) normalised and ``labels`` (B,) int64; the rest goes to the model.
-            return_outputs: give the model's output too.
-            num_items_in_batch: images of the whole optimizer step, by which the sum over the batch is then divided;
-                None = the mean over the batch.
-
-        Raises:
-            ValueError: when labels are missing or out of range, pixels do not match the processor, or the model adds
-                a loss of its own that the method would drop.
-            FloatingPointError: when the loss is NaN or infinite.
-        """
-        if not model.training:
-            loss, outputs = self.trainers_loss(model, inputs, num_items_in_batch)
-        else:
-            pixel_values, labels, others = self._unpack(inputs)
-            if not self.is_set_up:
-                self.set_up_method()
-            pixels = self.pixel_space.recover(pixel_values)
-            self._normalisation.look(pixel_values)
-            if self.args.replaces_loss:
-                self.refuse_extra_loss(inputs)
-                loss, outputs = self._methods_loss(model, pixel_values, pixels, labels, others, num_items_in_batch)
-            else:
-                loss, outputs = self.trainers_loss(model, inputs, num_items_in_batch)
-                self._check_loss(loss)
-                self.meters.add({}, images=len(labels))
-        return (loss, outputs) if return_outputs else loss
-
-    def _methods_loss(
-        self,
-        model: nn.Module,
-        pixel_values: Tensor,
-        pixels: Tensor,
-        labels: Tensor,
-        others: dict[str, Any],
-        images_in_step: Tensor | int | None,
-    ) -> tuple[Tensor, Any]:
-        self.used_methods_loss = True
-        args, figures = self.args, dict[str, Tensor | float]()
-        if args.rectifies:
-            targets = self._rectified_targets(pixel_values, labels, others, figures)
-        else:
-            targets = self._fixed_targets(labels)
-        if args.mixes:
-            mixed = mix_batch(
-                pixels, targets, mixup=args.mixup, cutmix=args.cutmix, generator=self._mixing_generator()
-            )
-            pixels, targets, labels = mixed.pixels, mixed.targets, mixed.targets.argmax(1)
-            pixel_values = self._values(pixels, like=pixel_values)
-        trained = [pixel_values]
-        if args.attacks:
-            adversarial = self._attacked(pixels, targets, others, figures)
-            self._guard(pixels, adversarial, labels, others)
-            attacked = self._values(adversarial, like=pixel_values)
-            trained = [pixel_values, attacked] if self._objective.compares else [attacked]
-        values, others = torch.cat(trained), _repeated(others, len(labels), len(trained))
-        share = self.share_of_step(len(labels), images_in_step)
-
-        def loss_of(outputs: Any) -> Tensor:
-            return self._objective.loss(logits_of(outputs, self.num_classes), targets, labels)
-
-        self._perturb_weights(lambda network: loss_of(network(pixel_values=values, **others)) * share)
-        outputs = model(pixel_values=values, **others)
-        loss = loss_of(outputs)
-        self._check_loss(loss)
-        if args.attacks:
-            answers = logits_of(outputs, self.num_classes).detach()[-len(labels) :].argmax(1)
-            figures["attack_success"] = (answers != labels).float().mean()
-        self.meters.add(figures, images=len(labels))
-        return loss * share, outputs
-
-    def _values(self, pixels: Tensor, *, like: Tensor) -> Tensor:
-        values = self.pixel_space.to_pixel_values(pixels)
-        # Between grey levels there is no integer: a cast would cut perturbations off.
-        return values.to(like.dtype) if like.is_floating_point() else values
-
-    def _fixed_targets(self, labels: Tensor) -> Tensor:
-        return smooth_labels(labels, self.num_classes, smoothing=self.args.label_smoothing_factor)
-
-    def _mixing_generator(self) -> np.random.Generator:
-        """Seeded from the attacks' own source of random numbers, which a checkpoint holds."""
-        source = self.attack_generator
-        seed = torch.randint(2**62, (1,), generator=source, device=source.device)
-        return np.random.default_rng(int(seed))
+        sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled or self.is_distributed_loading_by_transformers
+        processes.refuse_unsupported_parallelism(sharded=sharded, devices=args.n_gpu)
+        if args.label_names is None and not self.label_names:
+            # Trainer reads them off the model's forward, and this one leaves the loss to others.
+            self.label_names: list[str] = ["labels"]
+        # Trainer sets it at each optimizer step, but a single training_step may come before the first.
+        self.current_gradient_accumulation_steps = 1
+        self.num_classes = number_of_classes(self.model)
+        self.pixel_space = pixel_space or PixelSpace.from_processor(self.processing_class)
+        self.run = TrainingRun(
+            args,
+            pixel_space=self.pixel_space,
+            num_classes=self.num_classes,
+            accelerator=self.accelerator,
+            log=self.log,
+            trainer_class=type(self).__name__,
+            parts=[
+                checkpointer.Part(
+                    "loss since the last log line", checkpointer.StateOf(self._logged_loss, self._load_logged_loss)
+                )
+            ],
+        )
+        self.run_callback = RunCallback(self.run, begin_run=self.begin_run)
+        self.add_callback(self.run_callback)
+        self._owns_output_dir, self._interrupt, self._resume_checkpoint = False, InterruptRequest(), None
 
     @property
-    def _objective(self) -> Objective:
-        name = self.args.settled_objective
-        return Objective(name, {"trades": self.args.trades_beta, "mart": self.args.mart_beta}.get(name, 0.0))
+    def teacher(self) -> EMATeacher | None:
+        """The moving average of the student, once training has begun; None where the method keeps none."""
+        return self.run.teacher
 
-    def annealed(self) -> tuple[float, float]:
-        """Temperature and interpolation at the present optimizer step."""
-        args, step, total = self.args, self.state.global_step, self.schedule_steps
-        return (
-            cosine_anneal(args.temperature_start, args.temperature_end, step=step, total_steps=total),
-            cosine_anneal(args.interpolation_start, args.interpolation_end, step=step, total_steps=total),
-        )
+    def published_model(self) -> nn.Module:
+        """The weights that are saved and pushed: the student, or the teacher with ``publish='teacher'``."""
+        return self.run.published(self.model)
 
-    def schedules_by_length(self) -> list[str]:
-        """See ResumableTrainer; with the labels' annealing."""
-        args = self.args
-        annealed = {
-            "temperature": args.temperature_start != args.temperature_end,
-            "interpolation": args.interpolation_start != args.interpolation_end,
-        }
-        return super().schedules_by_length() + [name for name, moves in annealed.items() if args.rectifies and moves]
-
-    def _rectified_targets(
-        self, pixel_values: Tensor, labels: Tensor, others: dict[str, Any], figures: dict[str, Tensor | float]
-    ) -> Tensor:
-        teacher = self._fixed_teacher
-        if teacher is None:
-            assert self.teacher is not None
-            teacher = self.teacher.model
-        with torch.no_grad(), self.accelerator.autocast():
-            output = self._maybe_compiled("teacher", teacher)(pixel_values=pixel_values, **others)
-        temperature, interpolation = self.annealed()
-        rectified = rectify(
-            logits_of(output, self.num_classes), labels, temperature=temperature, interpolation=interpolation
-        )
-        figures["temperature"], figures["interpolation"] = temperature, interpolation
-        figures["mean_lambda"] = rectified.interpolation.mean()
-        figures["teacher_agreement"] = (rectified.tempered.argmax(1) == labels).float().mean()
-        figures["label_entropy"] = torch.special.entr(rectified.targets).sum(1).mean()
-        return rectified.targets
-
-    def hyperparameter_search(
-        self,
-        hp_space: Callable[[Any], dict[str, float]] | None = None,
-        compute_objective: Callable[[dict[str, float]], float] | None = None,
-        n_trials: int = 20,
-        direction: str | list[str] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Trainer's search, whose default objective would be the sum of all figures, here the one that chooses.
-
-        Args:
-            compute_objective: default: the figure that ``args.metric_for_best_model`` names, or would by default.
-            direction: default: as ``args.greater_is_better`` says; with ``compute_objective``, ``"minimize"``.
+    def train(self, resume_from_checkpoint: Any = None, trial: Any = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Train, or continue a run from a checkpoint or, with True, from the newest whole one in ``output_dir``.
 
         Raises:
-            ValueError: when ``direction`` contradicts the default objective.
+            CheckpointError: when there is no whole checkpoint, the named one is damaged, or of another run.
+            FileExistsError, FolderInUseError: when ``output_dir`` holds another run, or another process trains there.
+            WriteError, FloatingPointError: when a checkpoint cannot be written; when loss or weights are not finite.
+            TrainingInterrupted: after Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, once the step is finished and saved.
         """
-        if compute_objective is None:
-            figure = self.args.metric_for_best_model or default_figure(self.args)
-            direction = search_direction(self.args, figure, direction)
-            compute_objective = partial(figure_of, figure)
-        return super().hyperparameter_search(
-            hp_space, compute_objective, n_trials, "minimize" if direction is None else direction, **kwargs
+        # Trainer trains wherever it is told, and takes the newest folder for a checkpoint, whole or not. Can go when
+        # it has locks and manifests. Each trial of a search has a folder of its own.
+        with own_folder(Path(self._get_output_dir(trial=trial)), "training", PartialState()):
+            self._resume_checkpoint = resume = find_checkpoint(Path(self.args.output_dir), resume_from_checkpoint)
+            self.run.identity.hold_schedules(resume)
+            if not self._owns_output_dir:
+                take_over(Path(self.args.output_dir), resume, removes=self.args.should_save)
+            self._owns_output_dir = True
+            self.model_wrapped = processes.model_to_wrap(self.model, self.model_wrapped, self.args.world_size)
+            try:
+                with InterruptRequest() as self._interrupt:
+                    return super().train(str(resume) if resume else None, trial, *args, **kwargs)
+            finally:
+                self.is_in_train = False
+
+    def begin_run(self) -> None:
+        """Refuse what would fail later, and set up the run or restore it."""
+        self.publisher.figures.begin()
+        forget_calibration(self.model)
+        self.check_labels(self.train_dataset, name="train_dataset")
+        if self.args.eval_strategy != IntervalStrategy.NO:
+            self.check_labels(self.eval_dataset, name="eval_dataset")
+        loader, size = self.callback_handler.train_dataloader, self.get_total_train_batch_size(self.args)
+        self.run.begin(self.model, self.state, loader, resume=self._resume_checkpoint, total_batch_size=size)
+        if self.calibrator.is_wanted:
+            splits = self.calibrator.splits(self.eval_dataset, None, train_dataset=self.train_dataset)
+            self.calibrator.refuse_unfoldable(self.model, self._first_images(splits["validation"]))
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The method's loss of one batch in training mode, Trainer's own else; see :meth:`TrainingRun.loss`."""
+        # Trainer's loss sees clean images alone, and compute_loss_func finished outputs.
+        compute = super().compute_loss
+        loss, outputs = self.run.loss(
+            model,
+            self.model,
+            inputs,
+            self.state,
+            self.callback_handler.train_dataloader,
+            upstream=lambda given, images: compute(model, given, True, images),
+            smooths=self.label_smoother is not None,
+            takes_count=self.model_accepts_loss_kwargs,
+            counted=num_items_in_batch,
+            micro_batches=self.current_gradient_accumulation_steps,
         )
+        return (loss, outputs) if return_outputs else loss
 
-    # ---- logging -------------------------------------------------------------------------------------------------
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        # Trainer knows no perturbed weights: they are as they were after the backward pass, also when it raises.
+        try:
+            return super().training_step(*args, **kwargs)
+        finally:
+            self.run.method_step.restore_weights()
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the method's training figures to Trainer's loss lines."""
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        # Trainer counts a step's images for few models; with others, small micro-batches weigh more than they hold.
+        batches, counted = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.run.step_share.count(batches if counted is None else [], self.accelerator, device)
+        return batches, counted
+
+    def _run_epoch(self, model: nn.Module, epoch: int, train_dataloader: DataLoader, **kwargs: Any) -> None:
+        # Trainer takes one step more when a finished run is continued whose max_steps end inside an epoch.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        # accelerate does not forward the epoch to wrapped batch samplers; can go when DataLoaderShard.set_epoch does.
+        columns.set_epoch(train_dataloader, epoch)
+        super()._run_epoch(model=model, epoch=epoch, train_dataloader=train_dataloader, **kwargs)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        # Trainer logs its loss alone; the method's figures belong into the same line.
         if "loss" in logs and self.is_in_train:
-            logs |= self._training_figures()
-        super().log(logs, start_time)
+            logs |= self.run.method_step.meters.read(self.accelerator)
+        super().log(logs, *args, **kwargs)
 
-    def _training_figures(self) -> dict[str, float]:
-        names, totals = self.meters.totals(self.args.device)
-        self.meters.reset()
-        # Gloo and NCCL reduce float64; accelerate returns the tensor itself in a single process.
-        *sums, images, seconds = self.accelerator.reduce(totals, "sum").tolist()
-        figures = {name: value / images for name, value in zip(names, sums, strict=True)} if images else {}
-        if seconds:
-            figures["images_per_second"] = images / (seconds / self.args.world_size)
-        return figures
+    def get_train_dataloader(self) -> DataLoader:
+        # Trainer's workers die of a signal to the whole run, and with them the step that should still be saved.
+        return shield_workers(super().get_train_dataloader())
 
-    # ---- checks --------------------------------------------------------------------------------------------------
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:  # As for training.
+        return shield_workers(super().get_eval_dataloader(eval_dataset))
 
-    def _check_loss(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at step {self.state.global_step}; training stops here and earlier "
-                f"checkpoints in {self.args.output_dir} are untouched. Lower learning_rate, set max_grad_norm=1.0, or "
-                "use bf16 instead of fp16"
-            )
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        # Trainer shuffles every data set, also one whose order keeps a share of extra images in each batch.
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        order = columns.order_of_its_own(dataset, self.args.train_sampling_strategy)
+        return super()._get_train_sampler(train_dataset) if order is None else order
 
+    def _remove_unused_columns(self, dataset: datasets.Dataset, *args: Any, **kwargs: Any) -> datasets.Dataset:
+        # Trainer drops the image column that a transform is about to read. Can go when it asks for dataset.format.
+        with self._choosing_columns() as chooses:
+            keeps = chooses and columns.keeps_all_columns(dataset)
+            return dataset if keeps else super()._remove_unused_columns(dataset, *args, **kwargs)
 
-def _repeated(others: dict[str, Any], images: int, times: int) -> dict[str, Any]:
-    """The model's other inputs for a batch that holds every image several times."""
-    if times == 1:
-        return others
+    def _get_collator_with_removed_columns(self, data_collator: columns.Collate, *args: Any, **kwargs: Any) -> Any:
+        # As above, for rows of other data sets: only those are stripped that hold prepared images.
+        with self._choosing_columns() as chooses:
+            dropping = super()._get_collator_with_removed_columns(data_collator, *args, **kwargs)
+        return columns.RowCollator(data_collator, dropping) if chooses else dropping
 
-    def repeat(value: Any) -> Any:
-        return torch.cat([value] * times) if isinstance(value, Tensor) and value.shape[:1] == (images,) else value
+    @contextmanager
+    def _choosing_columns(self) -> Iterator[bool]:
+        """Whether columns are left to us, and the model's forward names its images; then Trainer drops the others."""
+        self._set_signature_columns_if_needed()
+        chooses = self.args.remove_unused_columns is None and columns.IMAGES in (self._signature_columns or ())
+        with temporarily(self.args, remove_unused_columns=chooses or self.args.remove_unused_columns):
+            yield chooses
 
-    return {name: repeat(value) for name, value in others.items()}
+    def check_labels(self, dataset: Any, *, name: str) -> None:
+        """Refuse labels outside the model's classes; see :func:`adsr_hf.training.columns.check_labels`."""
+        collate = self._get_collator_with_removed_columns(self.data_collator)
+        columns.check_labels(dataset, name=name, num_classes=self.num_classes, collate=collate)
+
+    def _first_images(self, dataset: Any) -> Batch:
+        rows = columns.first_rows(dataset, self._get_collator_with_removed_columns(self.data_collator))
+        return unpack(self._prepare_inputs(rows), self.num_classes)
+
+    def create_optimizer(self, *args: Any) -> Optimizer:
+        # Trainer has one learning rate for all layers. Can go when TrainingArguments has a decay by depth.
+        given = self.optimizer is not None
+        optimizer = super().create_optimizer(*args)
+        optimization.split_by_depth(optimizer, args[0] if args else self.model, self.args.layer_decay, given=given)
+        return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        # transformers has no schedule that drops in steps. Can go when get_scheduler has one.
+        drops, steps = self.args.learning_rate_drops, self.run.identity.held_schedule_steps or num_training_steps
+        if drops and self.lr_scheduler is None:
+            self.lr_scheduler: Any = optimization.dropping_schedule(optimizer or self.optimizer, drops, steps=steps)
+            self._created_lr_scheduler = True
+            return self.lr_scheduler
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    @signature_of(Trainer.hyperparameter_search)
+    def hyperparameter_search(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's search; by default for the figure that chooses the best checkpoint, or would by default."""
+        # Trainer's default objective is the sum of all figures.
+        given = signature(Trainer.hyperparameter_search).bind(self, *args, **kwargs).arguments
+        chosen = search_objective(self.args, given.get("compute_objective"), given.get("direction"))
+        return super().hyperparameter_search(**({name: given[name] for name in given if name != "self"} | chosen))
+
+    def evaluation_loop(
+        self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+    ) -> EvalLoopOutput:
+        # Trainer measures clean images alone; robust figures are added to an evaluation, not to a prediction. Its
+        # loaders draw a seed from the global generator, which dropout and shuffling go on to use.
+        kwargs["metric_key_prefix"] = metric_key_prefix
+        with torch.random.fork_rng(devices=[]):
+            if description == "Prediction":
+                return super().evaluation_loop(dataloader, description, *args, **kwargs)
+            self.check_labels(getattr(dataloader, "dataset", None), name="the evaluation set")
+            watched, evaluator = self.run.watched(dataloader, self.model, prepare=self._prepare_inputs)
+            output = super().evaluation_loop(watched, description, *args, **kwargs)
+        self.callback_handler.eval_dataloader = dataloader
+        figures = {f"{metric_key_prefix}_{name}": value for name, value in evaluator.figures().items()}
+        return output._replace(metrics=figures | (output.metrics or {}))
+
+    def _published_logits(self, dataset: Any) -> MeasuredLogits:
+        """What the published weights now say about these images, clean and under the evaluation attack."""
+        loader, prepare = self.get_test_dataloader(dataset), self._prepare_inputs
+        watched, evaluator = self.run.watched(loader, self.model, prepare=prepare, published_alone=True)
+        self.evaluation_loop(watched, "Prediction", prediction_loss_only=True, metric_key_prefix="calibration")
+        return evaluator.measured()[""]
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        # Trainer's checkpoints may be half written when a run is cut off, while it deletes older ones. Can go when it
+        # writes them whole or not at all.
+        checkpoint = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        record = self.run.record(self.model, self.state, self.get_total_train_batch_size(self.args))
+        with self.run.checkpointer.sealing(checkpoint, record, self.model, step=self.state.global_step):
+            super()._save_checkpoint(model, trial)
+        self.run.checkpointer.rotate(checkpoint, self.state.best_model_checkpoint)
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(checkpoint))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        # Trainer saves the student, in PEFT's format where it has adapters, NaN or not.
+        with self.run.checkpointer.saving(output_dir, self.model, step=self.state.global_step):
+            network, state_dict = checkpointer.network_to_save(self.model, self.run.published_teacher, state_dict)
+            with temporarily(self, model=network):
+                super()._save(output_dir, state_dict)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        # Trainer knows no teacher.
+        super()._save_optimizer_and_scheduler(output_dir)
+        self.run.checkpointer.save_networks(Path(output_dir), self.model, self.teacher)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        # Trainer knows no generators but the global ones; its ExportableState holds JSON and no tensors.
+        super()._save_rng_state(output_dir)
+        self.run.checkpointer.save_parts(Path(output_dir))
+
+    def _logged_loss(self) -> dict[str, Tensor]:
+        return {"loss": self._tr_loss, "last_logged_step": torch.tensor(self._globalstep_last_logged)}
+
+    def _load_logged_loss(self, state: dict[str, Tensor]) -> None:
+        self._globalstep_last_logged = int(state["last_logged_step"])
+        self._tr_loss += state["loss"].to(self._tr_loss.device)
+        # The loss that Trainer returns is the mean over the steps of this call alone.
+        self._total_loss_scalar -= self.accelerator.reduce(self._tr_loss.clone(), "mean").item()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        # save_pretrained writes other names than the module's, which Trainer's load_state_dict skips with a warning.
+        self.run.checkpointer.load_student(Path(resume_from_checkpoint), self.model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # torch's own complaints about other groups or damaged files name neither the setting nor the checkpoint.
+        if checkpoint is not None:
+            check_same_run(Path(checkpoint), self.run.identity.fine_tuning(self.model))
+        with checkpointer.unreadable_files_name(checkpoint, "optimizer.pt or scheduler.pt"):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:  # As above.
+        with checkpointer.unreadable_files_name(checkpoint, "rng_state"):
+            super()._load_rng_state(checkpoint)
+
+    def _load_best_model(self) -> None:
+        # Trainer loads it under other names than it saved, and no teacher; a damaged one ends in a traceback.
+        self.run.load_best(self.model, self.state)
+        self.publisher.figures.best_was_restored(self.state)
+
+    def _finalize_training(self, trial: Any, *args: Any, **kwargs: Any) -> TrainOutput:
+        # Trainer is silent where the best step was not saved, and keeps the best alone even where it is damaged.
+        best_checkpoint.warn_of_an_unsaved_best(self.state, self.args)
+        with temporarily(self.args, save_total_limit=None):
+            output = super()._finalize_training(trial, *args, **kwargs)
+        best_checkpoint.remove_all_but_best(self.state, self.args)
+        return output
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        # Trainer ends at once when it is interrupted; control.should_training_stop would evaluate and reload the best
+        # weights first. A signal reaches the processes at different steps; all must stop at the same one.
+        stopping = processes.any_process(self.accelerator, self._interrupt.requested)
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        if not stopping or not self.run_callback.may_stop(self.state, self.control):
+            return
+        if not self.run.checkpointer.has_saved(self.state.global_step):
+            self._save_checkpoint(*args[2:4])
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+        self._finish_current_push()
+        # The signal may have reached another process alone.
+        signum, resumable = self._interrupt.signum or signal.SIGTERM, not self.args.save_only_model
+        raise TrainingInterrupted(str(self.run.checkpointer.last), resumable=resumable, signum=signum)
+
+    def calibrate(self, dataset: Any = None, *, test_dataset: Any = None) -> dict[str, Any]:
+        """Fold one temperature into the published weights, fitted on ``dataset`` (default: ``eval_dataset``).
+
+        ``test_dataset`` is measured before and after, and nothing is fitted on it. A second call starts from the head
+        as it then is. What is returned and raised: :meth:`adsr_hf.publishing.calibrator.HeadCalibrator.calibrate`.
+        """
+        images = self.eval_dataset if dataset is None else dataset
+        splits = self.calibrator.splits(images, test_dataset, train_dataset=self.train_dataset)
+        probe, again = self._first_images(splits["validation"]), self.publisher.figures.is_calibrated
+        record, measured = self.calibrator.calibrate(
+            self.model, self.run.average, splits, again=again, probe=probe, measure=self._published_logits
+        )
+        self.publisher.figures.head_was_calibrated(self.state, *list(measured.items())[-1])
+        return record
+
+    def card_facts(self, **given: Any) -> CardFacts:
+        """What a card of the weights as they now are would state; ``given`` sets fields of CardFacts."""
+        run = {"teacher": self.run.published_teacher is not None, "ended": not self.is_in_train}
+        facts = {"classes": self.num_classes, "data": self.data_description} | given
+        return self.publisher.facts(self.model, self.state, repository=self.hub_model_id, **run, **facts)
+
+    @signature_of(Trainer.create_model_card)
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write ``README.md`` to ``output_dir``; takes what ``transformers.Trainer.create_model_card`` takes."""
+        # Trainer's card states figures of other weights, local paths, and no attack.
+        if self.is_world_process_zero():
+            given = signature(partial(Trainer.create_model_card, self)).bind(*args, **kwargs).arguments
+            self.publisher.write_card(self.card_facts(**facts_given(self.data_description, **given)))
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        # Trainer ends in a traceback where the Hub cannot be reached.
+        if self.is_world_process_zero():
+            self.hub_model_id: Any = self.publisher.open_repository(token=token, private=private)
+            self.push_in_progress = None
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Save to ``output_dir``, then upload what belongs to the model; ``kwargs`` go to :meth:`create_model_card`.
+
+        Raises PublishingError when the Hub cannot be reached or refuses; ``output_dir`` is complete by then.
+        """
+        # Trainer uploads all that lies in output_dir.
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.save_model(_internal_call=True)
+        self.create_model_card(**kwargs)
+        if not self.is_world_process_zero():
+            return None
+
+        def open_repository() -> str:
+            if self.hub_model_id is None:
+                self.init_hf_repo(token=token, private=private)
+                self.create_model_card(**kwargs)
+            self._finish_current_push()
+            return str(self.hub_model_id)
+
+        where: Any = {"token": token or self.args.hub_token, "revision": revision, "background": not blocking}
+        return self.publisher.push(commit_message, open_repository=open_repository, **where)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # Trainer uploads while training writes into the same folder, and says nothing of uploads that failed.
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        repository, earlier = str(self.hub_model_id), self.push_in_progress
+        self.publisher.report_failures(earlier, repository)
+        if not self.publisher.waits_for(earlier):
+            self.callback_handler.on_push_begin(self.args, self.state, self.control)
+            self.create_model_card()
+            self.push_in_progress = self.publisher.push_checkpoint(checkpoint_folder, repository, self.state, earlier)
+
+    def _finish_current_push(self) -> None:  # As above.
+        super()._finish_current_push()
+        self.publisher.report_failures(self.push_in_progress, self.hub_model_id)

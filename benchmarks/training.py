@@ -128,7 +128,7 @@ def whole_step(trainer: ADSRTrainer, batch: dict[str, Tensor]) -> None:
     trainer.training_step(model, batch)
     trainer.accelerator.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
     trainer.optimizer.step()
-    trainer.after_optimizer_step()
+    trainer.run.after_optimizer_step(trainer.model, step=trainer.state.global_step)
     trainer.lr_scheduler.step()
     model.zero_grad()
     trainer.state.global_step += 1
@@ -136,6 +136,6 @@ def whole_step(trainer: ADSRTrainer, batch: dict[str, Tensor]) -> None:
 
 def training_figure(trainer: ADSRTrainer, name: str) -> float:
     """Mean over all images so far of a figure that the trainer logs."""
-    names, totals = trainer.meters.totals(torch.device("cpu"))
+    names, totals = trainer.run.method_step.meters.totals(torch.device("cpu"))
     *sums, images, _ = totals.tolist()
     return sums[names.index(name)] / images

@@ -124,7 +124,7 @@ def unreachable(folder: Path, token: str) -> dict[str, Any]:
     warnings: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("adsr_hf.trainer_publishing").addHandler(handler)
+    logging.getLogger("adsr_hf.publishing.publisher").addHandler(handler)
     trainer = tiny_trainer(
         folder / "unreachable",
         push_to_hub=True,

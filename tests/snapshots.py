@@ -38,7 +38,7 @@ def snapshot(trainer: ADSRTrainer) -> dict[str, Any]:
         "teacher": trainer.teacher.state_dict() if trainer.teacher is not None else None,
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": trainer.lr_scheduler.state_dict(),
-        "attack_generator": trainer.attack_generator.get_state(),
+        "attack_generator": trainer.run.method_step.attack.generator.get_state(),
         "global_step": trainer.state.global_step,
         "best": (trainer.state.best_metric, trainer.state.best_global_step),
         "log": without_timings(trainer.state.log_history),

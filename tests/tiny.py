@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from adsr_hf import ADSRConfig, ADSRTrainer
+from adsr_hf.training.position import RunPosition
 
 SIZE, CLASSES = 16, 4
 # Different in every channel, so that a swapped channel or a forgotten normalisation shows.
@@ -158,3 +159,8 @@ def tiny_trainer(
         compute_metrics=compute_metrics,
         preprocess_logits_for_metrics=preprocess_logits_for_metrics,
     )
+
+
+def position_of(trainer: ADSRTrainer) -> RunPosition:
+    """Where the trainer's run stands."""
+    return trainer.run.position(trainer.state, trainer.callback_handler.train_dataloader)

@@ -62,7 +62,7 @@ def _train(task: dict[str, Any]) -> None:
         "world_size": trainer.args.world_size,
         "student": digest_of(student),
         "teacher": digest_of(teacher),
-        "attack_generator": digest_of({"state": trainer.attack_generator.get_state()}),
+        "attack_generator": digest_of({"state": trainer.run.method_step.attack.generator.get_state()}),
         "log": without_timings(trainer.state.log_history),
         "initial_figures": initial,
         "figures": without_timings([trainer.evaluate()])[0],

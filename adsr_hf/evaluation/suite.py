@@ -5,7 +5,6 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,9 @@ from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_o
 from adsr_hf.networks.classifier import number_of_classes, pixels_to_logits
 from adsr_hf.networks.normalisation import LOOKED_AT, NormalisationCheck
 from adsr_hf.records.folder_lock import own_folder
-from adsr_hf.records.machine import describe_machine, process_state
+from adsr_hf.records.machine import PACKAGES, describe_machine, package_versions, process_state
 
-_PACKAGES = ("adsr_hf", "torch", "transformers", "accelerate", "datasets", "numpy", "pillow", "pyautoattack")
+_PACKAGES = (*PACKAGES, "numpy", "pillow", "pyautoattack")
 
 
 def evaluate(
@@ -276,7 +275,7 @@ def _described(
         "seed": plan.seed,
         "noise_severities": severity_table(*facts.image_shape[1:]).name if plan.stability else None,
         "positive_class": subject.positive_class,
-        "versions": _versions(),
+        "versions": package_versions(_PACKAGES),
         "machine": describe_machine(),
         "devices": process_state().num_processes,
         "examples": [],
@@ -325,16 +324,6 @@ def _latency(logits_fn: LogitsFunction, pixels: Tensor) -> dict[str, float]:
             logits_fn(block).sum().item()
         taken.append(time.perf_counter() - started)
     return {"milliseconds_per_image": 1000 * statistics.median(taken[2:]) / ROWS, "batch_size": ROWS}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _say_nothing(seconds: float) -> None:

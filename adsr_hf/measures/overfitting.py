@@ -23,3 +23,11 @@ def robust_overfitting(history: Iterable[Mapping[str, Any]], figure: str) -> dic
     last_step = max(measured)
     best, last = measured[best_step], measured[last_step]
     return {"best": best, "best_step": best_step, "last": last, "last_step": last_step, "gap": best - last}
+
+
+def robust_overfitting_of_networks(history: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """:func:`robust_overfitting` of ``student`` and ``teacher``, without the one that was never measured."""
+    entries = list(history)
+    figures = {"student": "eval_robust_accuracy", "teacher": "eval_teacher_robust_accuracy"}
+    found = {name: robust_overfitting(entries, figure) for name, figure in figures.items()}
+    return {name: drop for name, drop in found.items() if drop is not None}

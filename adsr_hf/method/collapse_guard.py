@@ -22,6 +22,10 @@ class CollapseGuard:
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: another run begins."""
         self.best_pgd_accuracy = 0.0
         self.training_accuracy_at_best = 0.0
         self.radius = 0.0

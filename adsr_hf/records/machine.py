@@ -2,10 +2,16 @@
 
 import os
 import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
+
+from adsr_hf._version import __version__
+
+PACKAGES = ("torch", "transformers", "accelerate", "datasets")
 
 
 def describe_machine() -> str:
@@ -21,6 +27,20 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """This package's version and those of others, without what is not installed.
+
+    This one's is its own, since from a checkout that was never installed there are no metadata to read.
+    """
+    found = {"adsr_hf": __version__}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def process_state() -> PartialState:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ import torch
 
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments, ImageData, load_image_data
+from adsr_hf.measures.overfitting import robust_overfitting_of_networks
 from adsr_hf.networks.adapted import merged_copy
 from adsr_hf.networks.weights import TEACHER_FILE, save_tensors
 from adsr_hf.publishing.card_facts import DataDescription, hub_name
 from adsr_hf.publishing.fitting import CalibrationError
 from adsr_hf.records.files import write_json
 from adsr_hf.records.folder_lock import own_folder
-from adsr_hf.records.machine import process_state
+from adsr_hf.records.machine import package_versions, process_state
 from adsr_hf.records.run_record import RUN_RECORD
 from adsr_hf.runs.estimate import guessed_speed
 from adsr_hf.runs.log import RunLog, RunProgress
@@ -87,7 +87,7 @@ def train_recipe(
         hub_name=hub_name(data_arguments.dataset),
         config=data_arguments.dataset_config,
     )
-    trainer.data_settings = data_arguments.training_settings() | {"train_images": len(data.train)}
+    trainer.run.data_settings = data_arguments.training_settings() | {"train_images": len(data.train)}
     workload = workload_of(config, data)
     first_batch = data.train.pixels(range(min(config.train_batch_size, len(data.train))))
     guess = guessed_speed(trainer.model, config, trainer.pixel_space, first_batch)
@@ -128,13 +128,13 @@ def _train_and_record(
         "data_summary": data.summary,
         "images": {name: len(split) for name, split in _splits(data).items()},
         "training": output.metrics,
-        "changes_on_resuming": trainer.changes_on_resuming,
+        "changes_on_resuming": trainer.run.identity.changes,
         "published": published(trainer),
-        "robust_overfitting": trainer.robust_overfitting(),
+        "robust_overfitting": robust_overfitting_of_networks(trainer.state.log_history),
         "calibration": calibration,
         "test": test_figures,
         "log_history": trainer.state.log_history,
-        "versions": {name: version(name) for name in ("adsr_hf", "torch", "transformers", "accelerate", "datasets")},
+        "versions": package_versions(),
     }
     if is_main:
         write_json(Path(config.output_dir) / RUN_RECORD, record)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from adsr_hf.settings.errors import UsageError
@@ -110,6 +111,26 @@ def figure_of(figure: str, metrics: Mapping[str, float]) -> float:
             "of them, or pass your own compute_objective"
         )
     return metrics[name]
+
+
+def search_objective(arguments: Any, objective: Any, direction: str | list[str] | None) -> dict[str, Any]:
+    """``compute_objective`` and ``direction`` of a hyperparameter search: as given, or for the figure that chooses.
+
+    Args:
+        arguments: the run's settings.
+        objective: from the figures of an evaluation to a number, or None.
+        direction: with an objective of one's own ``"minimize"`` by default.
+
+    Raises:
+        ValueError: see :func:`search_direction`.
+    """
+    if objective is not None:
+        return {"compute_objective": objective, "direction": direction or "minimize"}
+    figure = arguments.metric_for_best_model or default_figure(arguments)
+    return {
+        "compute_objective": partial(figure_of, figure),
+        "direction": search_direction(arguments, figure, direction),
+    }
 
 
 def search_direction(arguments: Any, figure: str, given: str | list[str] | None) -> str:

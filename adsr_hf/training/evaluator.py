@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from adsr_hf.attacks import PGD, PixelSpace
 from adsr_hf.attacks.frozen import under_attack
+from adsr_hf.config import ADSRConfig
 from adsr_hf.measures.figures import MeasuredLogits, worst_case_logits
 from adsr_hf.networks.classifier import logits_of, pixels_to_logits
 from adsr_hf.networks.normalisation import NormalisationCheck
@@ -43,6 +44,26 @@ class RobustEvaluator:
         self._clean: dict[str, list[Tensor]] = {prefix: [] for prefix in networks}
         self._attacked: dict[str, list[Tensor]] = {prefix: [] for prefix in networks}
         self._labels: list[Tensor] = []
+
+    @classmethod
+    def of_run(
+        cls,
+        args: ADSRConfig,
+        networks: Mapping[str, nn.Module],
+        *,
+        pixel_space: PixelSpace,
+        num_classes: int,
+        accelerator: Accelerator,
+    ) -> "RobustEvaluator":
+        """One that attacks as the run's settings say."""
+        return cls(
+            networks,
+            attack=args.evaluation_attack if args.eval_attack_steps > 0 else None,
+            pixel_space=pixel_space,
+            num_classes=num_classes,
+            accelerator=accelerator,
+            seed=args.seed + args.process_index,
+        )
 
     def add(self, pixel_values: Tensor, labels: Tensor, others: dict[str, Any]) -> None:
         """Measure one batch of this process; every process must have as many.
@@ -120,3 +141,13 @@ class WatchedLoader:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
+
+
+def networks_to_measure(args: ADSRConfig, student: nn.Module, average: nn.Module | None) -> dict[str, nn.Module]:
+    """Bare networks by the prefix of their figures, as ``evaluate_weights`` says; the student where it is alone."""
+    networks: dict[str, nn.Module] = {}
+    if args.evaluate_weights in ("both", "student") or average is None:
+        networks[""] = student
+    if args.evaluate_weights in ("both", "teacher") and average is not None:
+        networks["teacher_"] = average
+    return networks

@@ -11,6 +11,7 @@ import signal
 import stat
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -197,6 +198,15 @@ def shield_worker(then: Callable[[int], None] | None, worker: int) -> None:
         threading.Thread(target=_obey_parent, args=(os.getppid(),), daemon=True).start()
     if then is not None:
         then(worker)
+
+
+def shield_workers(loader: Any) -> Any:
+    """The data loader, whose processes outlive a signal that asks the run to save and stop."""
+    # accelerate wraps loaders without being one.
+    inner = getattr(loader, "base_dataloader", loader)
+    if getattr(inner, "num_workers", 0) > 0 and getattr(inner.worker_init_fn, "func", None) is not shield_worker:
+        inner.worker_init_fn = partial(shield_worker, inner.worker_init_fn)
+    return loader
 
 
 def _obey_parent(parent: int) -> None:

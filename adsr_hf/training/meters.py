@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 
@@ -41,6 +42,17 @@ class TrainingMeters:
         counts = torch.tensor([self._images, self._seconds], dtype=torch.float64, device=device)
         return names, torch.cat([torch.stack(values), counts]) if values else counts
 
+    def read(self, accelerator: Accelerator) -> dict[str, float]:
+        """Means over the images of all processes, and ``images_per_second``; then reset. Every process must ask."""
+        names, totals = self.totals(accelerator.device)
+        self.reset()
+        # Gloo and NCCL reduce float64; accelerate returns the tensor itself in a single process.
+        *sums, images, seconds = accelerator.reduce(totals, "sum").tolist()
+        figures = {name: value / images for name, value in zip(names, sums, strict=True)} if images else {}
+        if seconds:
+            figures["images_per_second"] = images / (seconds / accelerator.num_processes)
+        return figures
+
     def state_dict(self) -> dict[str, Tensor]:
         """What was added since the last :meth:`reset`, as scalar tensors."""
         counts = {"images": torch.tensor(self._images), "seconds": torch.tensor(self._seconds, dtype=torch.float64)}
@@ -50,6 +62,11 @@ class TrainingMeters:
         """Restore a state made by :meth:`state_dict`."""
         self._sums = {name.removeprefix("sum."): total for name, total in state.items() if name.startswith("sum.")}
         self._images, self._seconds = int(state["images"]), float(state["seconds"])
+
+    def restart(self) -> None:
+        """Forget everything, a running clock too: another run begins."""
+        self.reset()
+        self._started = None
 
     def reset(self) -> None:
         """Forget everything but a running clock."""

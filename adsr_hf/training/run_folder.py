@@ -132,6 +132,24 @@ def remove_unfinished(output_dir: Path) -> None:
             remove_checkpoint(checkpoint)
 
 
+def take_over(output_dir: Path, resume: Path | None, *, removes: bool) -> None:
+    """Make sure that no other run's checkpoints are overwritten, and that none are left which are unfinished.
+
+    Args:
+        output_dir: folder of the run that is about to train.
+        resume: the checkpoint that it continues from.
+        removes: whether this process may delete what is unfinished.
+
+    Raises:
+        FileExistsError: see :func:`refuse_used_folder`.
+    """
+    if resume is not None and resume.resolve().parent == output_dir.resolve():
+        return
+    refuse_used_folder(output_dir)
+    if removes:
+        remove_unfinished(output_dir)
+
+
 def why_not_continued(checkpoint: Path) -> str | None:
     """Why a run cannot be continued from a checkpoint, as part of a sentence; None where it can."""
     try:

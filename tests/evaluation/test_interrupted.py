@@ -22,7 +22,7 @@ from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.records.files import whole_file
 from adsr_hf.records.folder_lock import FolderInUseError
 from tests.evaluation.subjects import trained_model
-from tests.test_folder_lock import start_owner
+from tests.records.test_folder_lock import start_owner
 from tests.tiny import CLASSES, MEAN, STD, tiny_vit
 
 SPACE, OTHER = PixelSpace(MEAN, STD), PixelSpace(MEAN, tuple(0.9 * one for one in STD))

@@ -24,7 +24,7 @@ from adsr_hf.evaluation.vectors import figure_vector
 from adsr_hf.measures.accuracy import wilson_interval
 from adsr_hf.networks.classifier import pixels_to_logits
 from tests.evaluation.subjects import PLAN, SPACE, THREATS, images, trained_model
-from tests.test_folder_lock import start_owner
+from tests.records.test_folder_lock import start_owner
 from tests.tiny import tiny_vit
 
 ROOT = Path(__file__).parents[2]

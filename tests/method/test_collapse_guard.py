@@ -10,7 +10,7 @@ from torch import Tensor
 from adsr_hf.attacks import PGD
 from adsr_hf.method.collapse_guard import CollapseGuard
 from adsr_hf.training.checkpoints import write_manifest
-from tests.tiny import tiny_trainer
+from tests.tiny import position_of, tiny_trainer
 
 SMALL, FULL = 2 / 255, 8 / 255
 
@@ -104,8 +104,8 @@ def test_training_says_so_and_can_switch(
     logging.get_logger("transformers").propagate = True
     trainer = run(tmp_path, guard)
     assert "catastrophic overfitting at step" in caplog.text
-    assert trainer._collapse_guard.collapsed
-    assert trainer._training_attack().num_steps == (2 if guard == "two_steps" else 1)
+    assert trainer.run.method_step.attack.guard.collapsed
+    assert trainer.run.method_step.attack.at(position_of(trainer)).num_steps == (2 if guard == "two_steps" else 1)
     assert [line["step"] for line in trainer.state.log_history if "guard_pgd_accuracy" in line] == [0, 20, 40, 60]
 
 
@@ -125,7 +125,7 @@ def test_a_continued_run_remembers_the_collapse(tmp_path: Path, collapsing: None
     }
     first = tiny_trainer(tmp_path, **settings)
     first.train()
-    assert first._collapse_guard.collapsed
+    assert first.run.method_step.attack.guard.collapsed
     checkpoint = tmp_path / "checkpoint-45"
     if processes == 2:
         # What a second process would have left; both know the guard.
@@ -133,5 +133,5 @@ def test_a_continued_run_remembers_the_collapse(tmp_path: Path, collapsing: None
         write_manifest(checkpoint)
     continued = tiny_trainer(tmp_path, **settings)
     continued.train(resume_from_checkpoint=str(checkpoint))
-    assert vars(continued._collapse_guard) == vars(first._collapse_guard)
-    assert continued._training_attack().num_steps == 2
+    assert vars(continued.run.method_step.attack.guard) == vars(first.run.method_step.attack.guard)
+    assert continued.run.method_step.attack.at(position_of(continued)).num_steps == 2

@@ -24,8 +24,6 @@ FORMER_HOMES = {
     ("adsr_hf.evaluation", "adsr_hf.decision.gate"),
 }
 AT_THE_ROOT = {"__init__.py", "__main__.py", "_version.py", "py.typed", "config.py", "trainer.py"}
-# Being dissolved: gone when the trainer is one class.
-BEING_DISSOLVED = {"run_callback", *(path.stem for path in PACKAGE.glob("trainer_*.py"))}
 
 
 def module_name(path: Path) -> str:
@@ -59,8 +57,6 @@ IMPORTS = {name: imported_modules(path.read_text(encoding="utf-8")) - {name} for
 def room(module: str) -> str | None:
     """The first name below the package; None for the package itself, which hands out what others hold."""
     parts = module.split(".")
-    if len(parts) > 1 and parts[1] in BEING_DISSOLVED:
-        return "trainer"
     return parts[1] if len(parts) > 1 else None
 
 
@@ -71,9 +67,7 @@ def test_every_kind_of_import_is_read() -> None:
 
 def test_every_room_has_its_place_and_only_six_files_stand_at_the_root() -> None:
     assert {room(module) for module in MODULES} - {None} == set(ORDER)
-    assert {
-        path.name for path in PACKAGE.iterdir() if path.is_file() and path.stem not in BEING_DISSOLVED
-    } == AT_THE_ROOT
+    assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == AT_THE_ROOT
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -92,7 +86,6 @@ def test_no_circle_between_files() -> None:
     graph = {
         module: {imported for imported in names if (module, imported) not in FORMER_HOMES}
         for module, names in IMPORTS.items()
-        if module.rpartition(".")[2] not in BEING_DISSOLVED
     }
     # The package itself hands out what others hold, when it is asked.
     for names in graph.values():

@@ -16,8 +16,8 @@ from adsr_hf.cli.main import main
 from adsr_hf.study.cells import begin, is_finished, outcome_of
 from adsr_hf.study.description import Study, read_study
 from adsr_hf.study.runner import refuse_other_cells, run_cells
+from tests.records.test_folder_lock import start_owner
 from tests.study.files import fake_study, write_study
-from tests.test_folder_lock import start_owner
 
 ROOT = Path(__file__).parents[2]
 # Long enough to be caught in the middle, with a checkpoint every few steps.

@@ -18,7 +18,7 @@ from adsr_hf.publishing.card_text import card_text
 from adsr_hf.publishing.fitting import CalibrationError
 from adsr_hf.publishing.head import UnfoldableHeadError
 from adsr_hf.settings.calibration import CalibrationArguments
-from tests.test_calibrated_head import Bounded
+from tests.publishing.test_head import Bounded
 from tests.tiny import TinyImages, tiny_config, tiny_model, tiny_trainer, tiny_vit
 
 HELD_OUT = TinyImages(48, seed=11, noise=0.9)

@@ -136,7 +136,7 @@ def test_attacked_steps_with_teacher_and_copy(name: str, tmp_path: Path) -> None
     assert math.isfinite(figures["eval_loss"])
     for prefix in ("eval_", "eval_teacher_"):
         assert 0 <= figures[f"{prefix}robust_accuracy"] <= figures[f"{prefix}accuracy"] <= 1
-    for network in (trainer.model.eval(), trainer.teacher.model, trainer._bfloat16_copy.model):
+    for network in (trainer.model.eval(), trainer.teacher.model, trainer.run.method_step.attack._copy.model):
         torch.testing.assert_close(logits(network, name), logits(fresh(name, network), name))
 
 

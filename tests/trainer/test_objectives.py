@@ -15,7 +15,7 @@ from adsr_hf.method.mixing import mix_batch
 from adsr_hf.method.weight_perturbation import WeightPerturbation
 from tests import reference
 from tests.recording import MicroBatch, RecordingTrainer
-from tests.tiny import CLASSES, MEAN, STD, TinyImages, channels, tiny_processor, tiny_trainer, tiny_vit
+from tests.tiny import CLASSES, MEAN, STD, TinyImages, channels, position_of, tiny_processor, tiny_trainer, tiny_vit
 
 EPSILON, STEPS, TOTAL = 8 / 255, 3, 4
 
@@ -110,16 +110,17 @@ def test_trades_attack_maximises_the_divergence_and_never_sees_the_label(tmp_pat
     trainer.train()
     batch = TinyImages(6).batch()
     pixels = batch["pixel_values"] * channels(STD) + channels(MEAN)
-    start_state = trainer.attack_generator.get_state()
+    attack = trainer.run.method_step.attack
+    start_state = attack.generator.get_state()
     attacked = [
-        trainer._attacked(pixels, torch.eye(CLASSES)[labels], {}, {})
+        attack.run(trainer.model, pixels, torch.eye(CLASSES)[labels], {}, position_of(trainer))[0]
         for labels in (batch["labels"], batch["labels"].flip(0))
-        if trainer.attack_generator.set_state(start_state) is not None
+        if attack.generator.set_state(start_state) is not None
     ]
     assert torch.equal(*attacked)
 
-    trainer.attack_generator.set_state(start_state)
-    noise = torch.randn(pixels.shape, generator=trainer.attack_generator)
+    attack.generator.set_state(start_state)
+    noise = torch.randn(pixels.shape, generator=attack.generator)
     current = (pixels + 0.001 * noise).clamp(0, 1).double()
     mean, std = channels(MEAN).double(), channels(STD).double()
     student = trainer.model.eval()

@@ -487,10 +487,10 @@ class TestLossesOfTheModelsOwn:
 
     def test_looking_for_it_leaves_no_trace(self, tmp_path: Path) -> None:
         trainer = pair(tmp_path, model=lambda: tiny_model("resnet"), method="pgd_at")[1]
-        trainer.set_up_method()
+        trainer.run.set_up(trainer.model)
         trainer.model.train()
         before, random = copy.deepcopy(trainer.model.state_dict()), torch.get_rng_state()
-        trainer.refuse_extra_loss(TinyImages(8).batch())
+        trainer.run._step_loss.refuse_extra(trainer.model, TinyImages(8).batch(), takes_count=False)
         assert_equal(list(before.values()), list(trainer.model.state_dict().values()))
         assert torch.equal(torch.get_rng_state(), random)
         assert all(module.training for module in trainer.model.modules())

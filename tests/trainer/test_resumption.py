@@ -122,7 +122,8 @@ def test_the_teacher_starts_again_when_the_batch_size_is_lowered(tmp_path: Path)
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             assert_identical(trainer.teacher.state_dict(), dict(trainer.model.state_dict()))
-            self.teachers.append((trainer.teacher, trainer.teacher.state_dict(), trainer.attack_generator.get_state()))
+            generator = trainer.run.method_step.attack.generator
+            self.teachers.append((trainer.teacher, trainer.teacher.state_dict(), generator.get_state()))
 
     at_start = AtStart()
     trainer = tiny_trainer(tmp_path, trainer_class=TooSmall, auto_find_batch_size=True, callbacks=[])

@@ -14,7 +14,7 @@ from adsr_hf.networks.weights import CheckpointError
 from adsr_hf.records.files import write_json
 from adsr_hf.training.same_run import check_same_run
 from tests.snapshots import assert_identical, snapshot
-from tests.tiny import TinyImages, tiny_model
+from tests.tiny import TinyImages, position_of, tiny_model
 from tests.tiny_runs import Case
 
 SAVING: dict[str, Any] = {"save_strategy": "steps", "save_steps": 4, "eval_strategy": "no", "logging_steps": 1}
@@ -102,7 +102,7 @@ class TestLength:
         expected = [cosine_anneal(2.0, 1.0, step=step, total_steps=8) for step in range(4)]
         expected += [cosine_anneal(2.0, 1.0, step=step, total_steps=length) for step in range(4, 16)]
         assert logged(continued, "temperature") == pytest.approx(expected)
-        assert continued.annealed()[1] == pytest.approx(0.95)
+        assert continued.run.method_step.teacher.annealed(position_of(continued))[1] == pytest.approx(0.95)
 
     def test_what_was_held_is_held_when_the_run_is_continued_again(self, tmp_path: Path) -> None:
         run(tmp_path, max_steps=4)
@@ -159,7 +159,7 @@ class TestBatches:
 
 def test_every_change_is_on_record(tmp_path: Path, caplog: Any) -> None:
     run(tmp_path, max_steps=4)
-    caplog.set_level("WARNING", logger="adsr_hf.trainer_same_run")
+    caplog.set_level("WARNING", logger="adsr_hf.training.run_identity")
     run(tmp_path, 4, max_steps=8, resumed_schedules="stretch")
     assert "checkpoint-4 is continued with other settings: total_steps was 4 and is now 8" in caplog.text
     changed = {"per_device_train_batch_size": 16, "resume_with_other_batches": True}
@@ -169,7 +169,7 @@ def test_every_change_is_on_record(tmp_path: Path, caplog: Any) -> None:
         {"setting": "total_train_batch_size", "was": 8, "now": 16, "step": 8, "resumed_schedules": "hold"},
         {"setting": "total_steps", "was": 8, "now": 12, "step": 8, "resumed_schedules": "hold"},
     ]
-    assert trainer.changes_on_resuming == expected
+    assert trainer.run.identity.changes == expected
     saved = json.loads((tmp_path / "checkpoint-12" / "adsr_run.json").read_text())
     assert (saved["changes"], saved["schedule_steps"], saved["total_steps"]) == (expected, 8, 12)
-    assert run(tmp_path / "new", max_steps=1).changes_on_resuming == []
+    assert run(tmp_path / "new", max_steps=1).run.identity.changes == []

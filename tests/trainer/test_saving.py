@@ -259,7 +259,7 @@ def test_last_weights_are_never_taken_for_the_best_in_silence(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, config: dict[str, Any], words: str
 ) -> None:
     trainer = tiny_trainer(tmp_path, compute_metrics=Scripted(), **(BEST | config))
-    with caplog.at_level("WARNING", logger="adsr_hf.trainer_saving"):
+    with caplog.at_level("WARNING", logger="adsr_hf.training.best_checkpoint"):
         trainer.train()
     assert words in caplog.text
 
@@ -268,7 +268,7 @@ def test_the_others_stay_where_the_best_one_is_damaged(tmp_path: Path, caplog: p
     """With a limit of one Trainer deletes all others at the end, whether or not the best one is loaded."""
     damage = Truncate(tmp_path / "checkpoint-4" / "model.safetensors", step=6)
     config = BEST | {"load_best_model_at_end": False, "save_total_limit": 1}
-    with caplog.at_level("WARNING", logger="adsr_hf.trainer_saving"):
+    with caplog.at_level("WARNING", logger="adsr_hf.training.best_checkpoint"):
         tiny_trainer(tmp_path, compute_metrics=Scripted(), callbacks=[damage], **config).train()
     assert [folder.name for folder in checkpoint_folders(tmp_path)] == ["checkpoint-4", "checkpoint-6"]
     assert "checkpoint-4 is damaged" in caplog.text
