@@ -18,10 +18,11 @@ from torch.nn import functional
 
 from adsr_hf.attacks import PGD, ThreatModel
 from adsr_hf.attacks.frozen import under_attack
-from adsr_hf.demo.settings import arm_settings
 from adsr_hf.networks.classifier import pixels_to_logits
+from adsr_hf.settings.yaml_files import read_settings
 from benchmarks.measure import Report, Target, argument_parser, run
 
+RECIPE = Path(__file__).parents[1] / "recipes" / "digits" / "vit_pgd_at.yaml"
 STEPS = 20
 THREATS = (ThreatModel("Linf", 0.15), ThreatModel("L2", 1.0))
 # Float32 sums of the same terms in another order.
@@ -36,12 +37,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def benchmark(arguments: argparse.Namespace) -> Report:
-    """Train the demo's network adversarially on the digits, and attack its test images with each library."""
+    """Train a small ViT adversarially on the digits, and attack its test images with each library."""
     from adsr_hf.runs.recipe import recipe_from_settings
     from adsr_hf.runs.train import train_recipe
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = arm_settings("pgd_at") | {"seed": arguments.seed, "output_dir": str(Path(folder) / "run")}
+        settings = read_settings(RECIPE) | {"seed": arguments.seed, "output_dir": str(Path(folder) / "run")}
         settings |= {"max_steps": 2, "epsilon_ramp_epochs": 0} if arguments.smoke else {}
         recipe = recipe_from_settings(settings)
         trained = train_recipe(recipe.config, recipe.data, recipe.model)

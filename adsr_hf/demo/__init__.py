@@ -1,1 +1,0 @@
-"""``adsr demo``: three ways to train on handwritten digits, side by side."""
