@@ -5,11 +5,8 @@ Summed over the classes, so that it runs from 0 to 2 (Brier 1950).
 
 from typing import Any
 
-import datasets
-import evaluate
-import torch
-
-from adsr_hf.measures.calibration import brier_score as brier_score_of
+from adsr_hf.measures import calibration
+from adsr_hf.metrics import frame
 
 _INPUTS = """
 Inputs:
@@ -29,29 +26,13 @@ _CITATION = """
 """
 
 
-class BrierScore(evaluate.Metric):
+class BrierScore(frame.FramedMetric):
     """Mean squared distance between probabilities and one-hot labels; see the card."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "probabilities": datasets.List(datasets.Value("float64")),
-                    "references": datasets.Value("int64"),
-                }
-            ),
-            reference_urls=["https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2"],
-            license="Apache-2.0",
-        )
+    inputs, citation = _INPUTS, _CITATION
+    reference = "https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2"
+    columns = frame.columns(probabilities=frame.ROW, references=frame.CLASS)
 
     def _compute(self, *, probabilities: list[list[float]], references: list[int]) -> dict[str, Any]:
-        lengths = sorted({len(row) for row in probabilities})
-        if len(lengths) > 1:
-            raise ValueError(f"probabilities must have one column for each class, got rows of {lengths} columns")
-        value = brier_score_of(
-            torch.tensor(probabilities, dtype=torch.float64), torch.tensor(references, dtype=torch.int64)
-        )
-        return {"brier_score": value}
+        tensors = frame.rows_and_classes(probabilities, references, name="probabilities")
+        return {"brier_score": calibration.brier_score(*tensors)}

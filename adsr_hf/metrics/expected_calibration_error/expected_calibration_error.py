@@ -6,12 +6,8 @@ by images (Guo et al. 2017, equation 3).
 
 from typing import Any
 
-import datasets
-import evaluate
-import torch
-
-from adsr_hf.measures.calibration import Binning
-from adsr_hf.measures.calibration import expected_calibration_error as expected_calibration_error_of
+from adsr_hf.measures import calibration
+from adsr_hf.metrics import frame
 
 _INPUTS = """
 Inputs:
@@ -34,20 +30,12 @@ _CITATION = """
 """
 
 
-class ExpectedCalibrationError(evaluate.Metric):
+class ExpectedCalibrationError(frame.FramedMetric):
     """Mean gap between accuracy and confidence over bins of confidence; see the card."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"probabilities": datasets.List(datasets.Value("float64")), "references": datasets.Value("int64")}
-            ),
-            reference_urls=["https://arxiv.org/abs/1706.04599"],
-            license="Apache-2.0",
-        )
+    inputs, citation = _INPUTS, _CITATION
+    reference = "https://arxiv.org/abs/1706.04599"
+    columns = frame.columns(probabilities=frame.ROW, references=frame.CLASS)
 
     def _compute(
         self,
@@ -55,15 +43,9 @@ class ExpectedCalibrationError(evaluate.Metric):
         probabilities: list[list[float]],
         references: list[int],
         bins: int = 15,
-        binning: Binning = "equal_width",
+        binning: calibration.Binning = "equal_width",
     ) -> dict[str, Any]:
-        lengths = sorted({len(row) for row in probabilities})
-        if len(lengths) > 1:
-            raise ValueError(f"probabilities must have one column for each class, got rows of {lengths} columns")
-        error = expected_calibration_error_of(
-            torch.tensor(probabilities, dtype=torch.float64),
-            torch.tensor(references, dtype=torch.int64),
-            bins=bins,
-            binning=binning,
-        )
-        return {"expected_calibration_error": error}
+        tensors = frame.rows_and_classes(probabilities, references, name="probabilities")
+        return {
+            "expected_calibration_error": calibration.expected_calibration_error(*tensors, bins=bins, binning=binning)
+        }

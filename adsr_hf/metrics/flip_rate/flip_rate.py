@@ -5,8 +5,7 @@ It needs no labels, and counts a change from one wrong class to another as well.
 
 from typing import Any
 
-import datasets
-import evaluate
+from adsr_hf.metrics import frame
 
 _INPUTS = """
 Inputs:
@@ -26,23 +25,14 @@ _CITATION = """
 """
 
 
-class FlipRate(evaluate.Metric):
+class FlipRate(frame.FramedMetric):
     """Share of predictions that a perturbation changes; see the card."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "clean_predictions": datasets.Value("int64")}
-            ),
-            reference_urls=["https://arxiv.org/abs/1903.12261"],
-            license="Apache-2.0",
-        )
+    inputs, citation = _INPUTS, _CITATION
+    reference = "https://arxiv.org/abs/1903.12261"
+    columns = frame.columns(predictions=frame.CLASS, clean_predictions=frame.CLASS)
 
     def _compute(self, *, predictions: list[int], clean_predictions: list[int]) -> dict[str, Any]:
-        if not predictions:
-            raise ValueError("predictions and clean_predictions hold no images; add at least one before compute")
+        frame.refuse_none(predictions, "predictions and clean_predictions")
         flips = sum(after != before for after, before in zip(predictions, clean_predictions, strict=True))
         return {"flip_rate": int(flips) / len(predictions)}

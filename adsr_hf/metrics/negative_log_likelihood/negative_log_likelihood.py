@@ -5,11 +5,8 @@ Taken from logits, since a float32 softmax rounds small probabilities to 0 (Guo 
 
 from typing import Any
 
-import datasets
-import evaluate
-import torch
-
-from adsr_hf.measures.calibration import negative_log_likelihood as negative_log_likelihood_of
+from adsr_hf.measures import calibration
+from adsr_hf.metrics import frame
 
 _INPUTS = """
 Inputs:
@@ -29,29 +26,13 @@ _CITATION = """
 """
 
 
-class NegativeLogLikelihood(evaluate.Metric):
+class NegativeLogLikelihood(frame.FramedMetric):
     """Mean of −log of the true class's probability; see the card."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "logits": datasets.List(datasets.Value("float64")),
-                    "references": datasets.Value("int64"),
-                }
-            ),
-            reference_urls=["https://arxiv.org/abs/1706.04599"],
-            license="Apache-2.0",
-        )
+    inputs, citation = _INPUTS, _CITATION
+    reference = "https://arxiv.org/abs/1706.04599"
+    columns = frame.columns(logits=frame.ROW, references=frame.CLASS)
 
     def _compute(self, *, logits: list[list[float]], references: list[int]) -> dict[str, Any]:
-        lengths = sorted({len(row) for row in logits})
-        if len(lengths) > 1:
-            raise ValueError(f"logits must have one column for each class, got rows of {lengths} columns")
-        value = negative_log_likelihood_of(
-            torch.tensor(logits, dtype=torch.float64), torch.tensor(references, dtype=torch.int64)
-        )
-        return {"negative_log_likelihood": value}
+        tensors = frame.rows_and_classes(logits, references, name="logits")
+        return {"negative_log_likelihood": calibration.negative_log_likelihood(*tensors)}

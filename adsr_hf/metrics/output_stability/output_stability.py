@@ -5,11 +5,8 @@ The distance is the total variation, half the sum of absolute differences, avera
 
 from typing import Any
 
-import datasets
-import evaluate
-import numpy as np
-
-from adsr_hf.measures.calibration import ROW_SUM_TOLERANCE
+from adsr_hf.measures import calibration
+from adsr_hf.metrics import frame
 
 _INPUTS = """
 Inputs:
@@ -29,35 +26,19 @@ _CITATION = """
 """
 
 
-class OutputStability(evaluate.Metric):
+class OutputStability(frame.FramedMetric):
     """One minus the mean total variation between two outputs; see the card."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "probabilities": datasets.List(datasets.Value("float64")),
-                    "clean_probabilities": datasets.List(datasets.Value("float64")),
-                }
-            ),
-            reference_urls=["https://arxiv.org/abs/1903.12261"],
-            license="Apache-2.0",
-        )
+    inputs, citation = _INPUTS, _CITATION
+    reference = "https://arxiv.org/abs/1903.12261"
+    columns = frame.columns(probabilities=frame.ROW, clean_probabilities=frame.ROW)
 
     def _compute(self, *, probabilities: list[list[float]], clean_probabilities: list[list[float]]) -> dict[str, Any]:
-        if not probabilities:
-            raise ValueError("probabilities and clean_probabilities hold no images; add at least one before compute")
-        lengths = sorted({len(row) for row in (*probabilities, *clean_probabilities)})
-        if len(lengths) > 1:
-            raise ValueError(
-                "probabilities and clean_probabilities must have one column for each class, got rows of "
-                f"{lengths} columns"
-            )
-        perturbed, clean = np.asarray(probabilities), np.asarray(clean_probabilities)
-        for name, rows in (("probabilities", perturbed), ("clean_probabilities", clean)):
-            if not ((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=ROW_SUM_TOLERANCE)):
+        names = "probabilities and clean_probabilities"
+        frame.refuse_none(probabilities, names)
+        rows = frame.rows_as_tensor([*probabilities, *clean_probabilities], name=names)
+        perturbed, clean = rows.split(len(probabilities))
+        for name, given in (("probabilities", perturbed), ("clean_probabilities", clean)):
+            if not ((given >= 0).all() and ((given.sum(1) - 1).abs() <= calibration.ROW_SUM_TOLERANCE).all()):
                 raise ValueError(f"{name} must be at least 0 and sum to 1 in each row; pass the softmax, not logits")
-        return {"output_stability": 1 - float(np.abs(perturbed - clean).sum(axis=1).mean()) / 2}
+        return {"output_stability": 1 - (perturbed - clean).abs().sum(1).mean().item() / 2}

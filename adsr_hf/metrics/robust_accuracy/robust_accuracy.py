@@ -6,8 +6,7 @@ happens to push a wrong prediction onto the right class then makes nobody look r
 
 from typing import Any
 
-import datasets
-import evaluate
+from adsr_hf.metrics import frame
 
 _INPUTS = """
 Inputs:
@@ -35,26 +34,23 @@ _INPUT_NAMES = {
 }
 
 
-class RobustAccuracy(evaluate.Metric):
+class RobustAccuracy(frame.FramedMetric):
     """Share of images that are right under attack, and on the clean image where that is given; see the card."""
 
-    def _info(self) -> evaluate.MetricInfo:
+    inputs, citation = _INPUTS, _CITATION
+    reference = "https://arxiv.org/abs/1706.06083"
+    columns = dict.fromkeys(_INPUT_NAMES["default"], frame.CLASS)
+
+    def columns_taken(self) -> dict[str, Any]:
+        """See FramedMetric; the clean predictions too, where the configuration says so."""
         if self.config_name not in _INPUT_NAMES:
             raise ValueError(f"config_name={self.config_name!r} is unknown; choose one of {', '.join(_INPUT_NAMES)}")
-        return evaluate.MetricInfo(
-            description=__doc__,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features({name: datasets.Value("int64") for name in _INPUT_NAMES[self.config_name]}),
-            reference_urls=["https://arxiv.org/abs/1706.06083"],
-            license="Apache-2.0",
-        )
+        return dict.fromkeys(_INPUT_NAMES[self.config_name], frame.CLASS)
 
     def _compute(
         self, *, predictions: list[int], references: list[int], clean_predictions: list[int] | None = None
     ) -> dict[str, Any]:
-        if not references:
-            raise ValueError("predictions and references hold no images; add at least one before compute")
+        frame.refuse_none(references, "predictions and references")
         clean = references if clean_predictions is None else clean_predictions
         if len(clean) != len(references):
             raise ValueError(
