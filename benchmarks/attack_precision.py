@@ -82,7 +82,7 @@ def benchmark(arguments: argparse.Namespace) -> Report:
     untrained = make_model(workload, seed=arguments.seed).eval()
     timed, notes = make_variants(untrained, compiles=arguments.compile)
     pixels, labels = make_images(workload, seed=arguments.seed)
-    victim = Subject(untrained, make_space(workload), pixels, labels, arguments.seed)
+    victim = AttackedNetwork(untrained, make_space(workload), pixels, labels, arguments.seed)
     tasks: dict[str, Callable[[], object]] = {
         name: partial(victim.attack, variant, TIMED_STEPS) for name, variant in timed.items()
     }
@@ -121,11 +121,11 @@ def strength(seed: int, training_steps: int, images: int) -> dict[str, Any]:
     model = trained_model(seed, training_steps)
     variants, _ = make_variants(model, compiles=False)
     pixels, labels = make_images(replace(TRAINED, batch_size=images), seed=seed, batch=HELD_OUT)
-    subject = Subject(model, make_space(TRAINED), pixels, labels, seed)
-    results = {name: subject.attack(variant, JUDGED_STEPS) for name, variant in variants.items()}
-    losses = {name: subject.losses(result.images) for name, result in results.items()}
+    network = AttackedNetwork(model, make_space(TRAINED), pixels, labels, seed)
+    results = {name: network.attack(variant, JUDGED_STEPS) for name, variant in variants.items()}
+    losses = {name: network.losses(result.images) for name, result in results.items()}
     figures: dict[str, Any] = {
-        "no attack": {"loss": subject.losses(pixels).mean().item(), "accuracy": subject.accuracy(pixels)}
+        "no attack": {"loss": network.losses(pixels).mean().item(), "accuracy": network.accuracy(pixels)}
     }
     for name, result in results.items():
         lost = losses[REFERENCE] - losses[name]
@@ -133,8 +133,8 @@ def strength(seed: int, training_steps: int, images: int) -> dict[str, Any]:
             "loss": losses[name].mean().item(),
             f"loss below {REFERENCE}'s": lost.mean().item(),
             "standard error of that": (lost.std() / len(lost) ** 0.5).item(),
-            "accuracy": subject.accuracy(result.images),
-            f"sign agreement with {REFERENCE}": subject.sign_agreement(variants[REFERENCE], variants[name]),
+            "accuracy": network.accuracy(result.images),
+            f"sign agreement with {REFERENCE}": network.sign_agreement(variants[REFERENCE], variants[name]),
             "zero_gradient_share": result.zero_gradient_share.item(),
         }
     return figures
@@ -186,7 +186,7 @@ def autocast(frozen: Callable[[], AbstractContextManager[None]]) -> Iterator[Non
 
 
 @dataclass(frozen=True)
-class Subject:
+class AttackedNetwork:
     """What is attacked, and by whose judgement.
 
     Attributes:
@@ -228,7 +228,7 @@ class Subject:
     def sign_agreement(self, reference: Variant, variant: Variant) -> float:
         """Share of input-gradient entries, at the random start, whose sign is the reference's."""
         start = THREAT.sample(self.pixels, torch.Generator().manual_seed(self.seed))
-        signs = [self._gradient(one, start).sign() for one in (reference, variant)]
+        signs = [self._gradient(network, start).sign() for network in (reference, variant)]
         return (signs[0] == signs[1]).float().mean().item()
 
     @torch.no_grad()

@@ -43,8 +43,8 @@ def benchmark(arguments: argparse.Namespace) -> Report:
     for _ in range(arguments.repeats):
         for method in methods:
             found[method].append(_in_process(method, arguments))
-    peaks = {method: [one["peak"] for one in runs] for method, runs in found.items()}
-    grown = {method: [one["peak"] - one["ready"] for one in runs] for method, runs in found.items()}
+    peaks = {method: [run["peak"] for run in runs] for method, runs in found.items()}
+    grown = {method: [run["peak"] - run["ready"] for run in runs] for method, runs in found.items()}
     return Report(
         benchmark="peak_memory",
         seed=arguments.seed,

@@ -68,7 +68,7 @@ class _SmallBlocks:
                 self.reference = self._answers(noise)
             found = self._answers(noise[-rows:])
             pairs = zip(found, self.reference, strict=True)
-            self.agreeing[rows] = all(torch.equal(own, full[-rows:]) for own, full in pairs)
+            self.agreeing[rows] = all(torch.equal(answer, full[-rows:]) for answer, full in pairs)
         return self.agreeing[rows]
 
     def _answers(self, noise: Tensor) -> tuple[Tensor, ...]:

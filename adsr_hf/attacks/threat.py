@@ -88,7 +88,7 @@ class ThreatModel:
             generator: one for the batch, or one for each image, so that an image's point does not depend on its batch.
         """
         if isinstance(generator, Sequence):
-            points = [self.sample(image[None], own) for image, own in zip(images, generator, strict=True)]
+            points = [self.sample(image[None], source) for image, source in zip(images, generator, strict=True)]
             return torch.cat(points)
         device = generator.device if generator is not None else images.device
         if self.norm == "Linf":
@@ -110,7 +110,8 @@ class ThreatModel:
         """
         if isinstance(generator, Sequence):
             points = [
-                self.sample_near(image[None], deviation, own) for image, own in zip(images, generator, strict=True)
+                self.sample_near(image[None], deviation, source)
+                for image, source in zip(images, generator, strict=True)
             ]
             return torch.cat(points)
         device = generator.device if generator is not None else images.device

@@ -33,7 +33,7 @@ def run(words: list[str]) -> int:
     from adsr_hf.decision.compare import compare
     from adsr_hf.records.files import write_json
 
-    candidate, current = (read_arm(one.split(",")) for one in (arguments.candidate, arguments.current))
+    candidate, current = (read_arm(folders.split(",")) for folders in (arguments.candidate, arguments.current))
     comparisons = [compare(candidate, current, latency=arguments.latency)]
     if arguments.baseline is not None:
         baseline = read_arm(arguments.baseline.split(","))
@@ -41,7 +41,7 @@ def run(words: list[str]) -> int:
     for comparison in comparisons:
         print(as_text(comparison), end="\n\n")
     if arguments.output is not None:
-        first, *others = [one.as_dict() for one in comparisons]
+        first, *others = [comparison.as_dict() for comparison in comparisons]
         write_json(arguments.output, first | {"against_baseline": others})
     return OK
 
@@ -50,8 +50,8 @@ def as_text(comparison: "Comparison") -> str:
     """A paragraph for a terminal: one line a figure."""
     from adsr_hf.decision.compare import SCOPE_WORDS, in_words, is_of_class
 
-    averages = [one for one in comparison.deltas if not is_of_class(one.name)]
-    of_classes = [one for one in comparison.deltas if is_of_class(one.name)]
+    averages = [delta for delta in comparison.deltas if not is_of_class(delta.name)]
+    of_classes = [delta for delta in comparison.deltas if is_of_class(delta.name)]
     lines = [f"{comparison.candidate} against {comparison.current}, {comparison.images} test images, percent:"]
     lines += [f"  {in_words(delta)}" for delta in averages]
     lines += majority_lines(comparison)

@@ -97,7 +97,7 @@ def _noise(records: EvaluationRecords) -> list[str]:
 
 
 def _sanity(records: EvaluationRecords) -> list[str]:
-    return [f"sanity: {one['outcome']:<14} {one['name']}: {one['words']}" for one in records.summary["sanity"]]
+    return [f"sanity: {check['outcome']:<14} {check['name']}: {check['words']}" for check in records.summary["sanity"]]
 
 
 def _row(name: str, entries: Sequence[Entry]) -> list[str]:

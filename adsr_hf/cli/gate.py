@@ -57,13 +57,13 @@ def _accuracies(candidate: "Arm", current: "Arm") -> str:
 
 def _outcome_lines(outcomes: "list[RuleOutcome]") -> list[str]:
     """One line each; of many classes only those that keep the candidate back, and the largest loss of the others."""
-    of_classes = [one for one in outcomes if one.rule == "maximum_loss" and is_class_accuracy(one.figure)]
-    quiet = [one for one in of_classes if one.outcome in ("pass", "no evidence")]
+    of_classes = [rule for rule in outcomes if rule.rule == "maximum_loss" and is_class_accuracy(rule.figure)]
+    quiet = [rule for rule in of_classes if rule.outcome in ("pass", "no evidence")]
     if len(of_classes) <= _MOST_CLASS_LINES:
         quiet = []
-    lines = [f"  {one.outcome:<14} {one.rule}: {one.words}" for one in outcomes if one not in quiet]
+    lines = [f"  {rule.outcome:<14} {rule.rule}: {rule.words}" for rule in outcomes if rule not in quiet]
     for outcome in ("pass", "no evidence"):
-        own = [one for one in quiet if one.outcome == outcome]
+        own = [rule for rule in quiet if rule.outcome == outcome]
         if own:
             widest = min(own, key=lambda one: one.interval[0] if one.interval else 0.0)
             lines.append(
@@ -94,7 +94,7 @@ def _decide(candidate_name: str, current_name: str, policy_path: Path, output: P
         {
             "decision": decision,
             "policy": {"file": str(policy_path), **asdict(policy)},
-            "rules": [one.as_dict() for one in outcomes],
+            "rules": [rule.as_dict() for rule in outcomes],
             "candidate": [str(member.folder.resolve()) for member in candidate.members],
             "current": [str(member.folder.resolve()) for member in current.members],
             "comparison": comparison.as_dict(),

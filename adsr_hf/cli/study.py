@@ -65,7 +65,7 @@ def _run_cells(study: "Study") -> None:
     from tqdm.auto import tqdm
 
     from adsr_hf.records.durations import duration_in_words
-    from adsr_hf.study.cells import is_finished, outcome_of
+    from adsr_hf.study.cells import end_of, is_finished
     from adsr_hf.study.live import LiveCells
     from adsr_hf.study.progress import first_line, remaining_seconds
     from adsr_hf.study.runner import run_cells
@@ -82,7 +82,7 @@ def _run_cells(study: "Study") -> None:
     ):
         for cell in run_cells(waiting, parallel=study.parallel, threads=threads, launch=study.launch):
             live.ended(cell)
-            outcome = outcome_of(cell)
+            outcome = end_of(cell)
             if outcome is not None and outcome.error is not None:
                 progress.write(f"{cell.name} failed: {outcome.error}")
             left.remove(cell)
@@ -103,7 +103,7 @@ def _write_tables(study: "Study") -> int:
     write_bytes(folder / TABLE_CSV, as_csv(record).encode())
     print(f"\n{as_terminal(record)}\n")
     print(f"table: {folder / TABLE_MARKDOWN}, {folder / TABLE_CSV}   every figure: {folder / RECORD_FILE}")
-    failed = sum(one["error"] is not None for one in record["unfinished"])
+    failed = sum(cell["error"] is not None for cell in record["unfinished"])
     if failed:
         print(f"{failed} of {len(study.cells)} cells failed; the same command tries them again")
     return FAILURE if failed else OK

@@ -156,7 +156,7 @@ def _member(folder: Path) -> Member:
 def _checkpoint(folder: Path, records: EvaluationRecords) -> Path | None:
     """The folder that holds the very model that was measured; None where there is no model's folder at all."""
     source = Path(records.summary["model"]["source"])
-    places = [one for one in (folder, folder.parent, source) if (one / "config.json").is_file()]
+    places = [place for place in (folder, folder.parent, source) if (place / "config.json").is_file()]
     measured = records.summary["model"].get("files")
     if not measured or not places:
         return places[0] if places else None

@@ -56,7 +56,7 @@ class Comparison:
 
     def delta(self, name: str) -> Delta | None:
         """The delta of one figure, or None."""
-        return next((one for one in self.deltas if one.name == name), None)
+        return next((delta for delta in self.deltas if delta.name == name), None)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, for comparison.json."""
@@ -66,7 +66,7 @@ class Comparison:
             "candidate": self.candidate,
             "current": self.current,
             "images": self.images,
-            "deltas": [one.as_dict() for one in self.deltas],
+            "deltas": [delta.as_dict() for delta in self.deltas],
             "not_compared": self.not_compared,
             "latency": None if self.latency is None else self.latency.as_dict(),
             "scope": self.scope,
@@ -128,7 +128,7 @@ def compare(candidate: Arm, current: Arm, *, latency: bool = True, latency_bound
 def not_beaten(arm: Arm) -> list[str]:
     """Conditions (``"clean"`` or a threat) under which a run is not shown to beat the most frequent class."""
     beaten = [majority_of(member.records)["beaten"] for member in arm.members]
-    return [condition for condition in beaten[0] if not all(one[condition] for one in beaten)]
+    return [condition for condition in beaten[0] if not all(conditions[condition] for conditions in beaten)]
 
 
 def _per_image(candidate: Arm, current: Arm) -> tuple[list[Delta], dict[str, str]]:
@@ -166,7 +166,7 @@ def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | str]:
     readers = {"best_to_last_gap": _gap, "training_images_per_second": lambda member: member.images_per_second}
     for name, read in readers.items():
         mine, theirs = ([read(member) for member in arm.members] for arm in (candidate, current))
-        values = [one for one in mine if one is not None], [one for one in theirs if one is not None]
+        values = [value for value in mine if value is not None], [value for value in theirs if value is not None]
         if len(values[0]) < len(mine) or len(values[1]) < len(theirs):
             result[name] = "no run.json that says it beside both records"
         else:
@@ -187,11 +187,11 @@ def corrected(deltas: Sequence[Delta]) -> list[Delta]:
     adjusted = {
         index: p_value
         for members in families.values()
-        for index, p_value in zip(members, holm([deltas[one].p_value or 0.0 for one in members]), strict=True)
+        for index, p_value in zip(members, holm([deltas[member].p_value or 0.0 for member in members]), strict=True)
     }
     return [
-        replace(one, adjusted_p_value=own, verdict=verdict_of(one.name, one.interval, own))
-        for one, own in ((one, adjusted.get(index)) for index, one in enumerate(deltas))
+        replace(delta, adjusted_p_value=p_value, verdict=verdict_of(delta.name, delta.interval, p_value))
+        for delta, p_value in ((delta, adjusted.get(index)) for index, delta in enumerate(deltas))
     ]
 
 
@@ -211,12 +211,12 @@ def in_words(delta: Delta) -> str:
     """One plain sentence."""
     shares = delta.name != "training_images_per_second"
     scale, unit = (100, "points") if shares else (1, "images/s")
-    low, high = (scale * one for one in delta.interval)
+    low, high = (scale * end for end in delta.interval)
     p_value = "" if delta.adjusted_p_value is None else f", p = {delta.adjusted_p_value:.2g} after Holm ({delta.test})"
     wanted = "higher" if higher_is_better(delta.name) else "lower"
     levels = ""
     if delta.calibrated_levels is not None:
-        mine, theirs = (scale * one for one in delta.calibrated_levels)
+        mine, theirs = (scale * level for level in delta.calibrated_levels)
         levels = f" (calibrated models: {mine:.1f} and {theirs:.1f}), without bias"
     return (
         f"{delta.name}: {scale * delta.candidate:.1f} against {scale * delta.current:.1f}{levels}, "

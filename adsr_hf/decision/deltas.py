@@ -7,7 +7,7 @@ import numpy as np
 
 from adsr_hf.decision.arms import Arm, Member
 from adsr_hf.decision.differences import (
-    LEVEL,
+    SIGNIFICANCE_LEVEL,
     Difference,
     Scope,
     calibration_difference,
@@ -84,7 +84,7 @@ def is_calibration_error(name: str) -> bool:
 def verdict_of(name: str, interval: tuple[float, float], adjusted: float | None) -> Verdict:
     """Better or worse, or no evidence for either."""
     low, high = interval
-    if adjusted is None or adjusted >= LEVEL or low <= 0 <= high:
+    if adjusted is None or adjusted >= SIGNIFICANCE_LEVEL or low <= 0 <= high:
         return "no evidence"
     return "better" if (low > 0) == higher_is_better(name) else "worse"
 
@@ -113,8 +113,8 @@ def _calibration_delta(name: str, candidate: Arm, current: Arm) -> Delta | None:
     if mine is None or theirs is None:
         return None
     sides = (mine, theirs)
-    values = [np.array([one.value for one in side]) for side in sides]
-    levels = [float(np.mean([one.calibrated_level for one in side])) for side in sides]
+    values = [np.array([error.value for error in side]) for side in sides]
+    levels = [float(np.mean([error.calibrated_level for error in side])) for side in sides]
     delta = _delta(name, values[0], values[1], calibration_difference(mine, theirs), images=mine[0].images)
     return replace(delta, calibrated_levels=(levels[0], levels[1]))
 
@@ -141,7 +141,7 @@ def _delta(
 
 def _spread(mine: np.ndarray, theirs: np.ndarray) -> tuple[float | None, float | None]:
     """Standard deviation over the runs of each side."""
-    own, other = (float(one.std(ddof=1)) if len(one) > 1 else None for one in (mine, theirs))
+    own, other = (float(value.std(ddof=1)) if len(value) > 1 else None for value in (mine, theirs))
     return own, other
 
 

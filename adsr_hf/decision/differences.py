@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 # Beyond the images: to which other runs a difference speaks. "these runs": to none.
 Scope = Literal["other runs", "other runs of the candidate", "other runs of the current model", "these runs"]
 
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 # No p-value is below: no smaller one changes a decision.
 _SMALLEST_P_VALUE = 1e-12
 # Quantiles at which limits of a calibration error are taken; between them they are interpolated.
@@ -101,10 +101,10 @@ def mean_difference(mine: Array, theirs: Array) -> Difference:
     runs = [_RunVariance.of(mine), _RunVariance.of(theirs)]
 
     def half_width(level: float) -> float:
-        return math.sqrt(_quantile(level, len(seen) - 1) ** 2 * variance + sum(one.squared(level) for one in runs))
+        return math.sqrt(_quantile(level, len(seen) - 1) ** 2 * variance + sum(run.squared(level) for run in runs))
 
     p_value = _smallest_level(lambda level: half_width(level) < abs(delta)) if delta else 1.0
-    half = half_width(LEVEL)
+    half = half_width(SIGNIFICANCE_LEVEL)
     several = len(mine) > 1 or len(theirs) > 1
     return Difference(
         delta,
@@ -124,7 +124,7 @@ def run_difference(mine: Sequence[float], theirs: Sequence[float]) -> Difference
     """
     runs = [_RunVariance.of_values(np.array(mine)), _RunVariance.of_values(np.array(theirs))]
     delta = float(np.mean(mine) - np.mean(theirs))
-    half = math.sqrt(sum(one.squared(LEVEL) for one in runs))
+    half = math.sqrt(sum(run.squared(SIGNIFICANCE_LEVEL) for run in runs))
     return Difference(
         delta,
         (delta - half, delta + half),
@@ -158,7 +158,7 @@ def calibration_difference(mine: Sequence[DebiasedCalibration], theirs: Sequence
 
     def ends(level: float) -> tuple[float, float]:
         quantile = _quantile(level, math.inf)
-        of_runs = np.sqrt((1 - _SHARES**2) * sum(one.squared(level) for one in runs))
+        of_runs = np.sqrt((1 - _SHARES**2) * sum(run.squared(level) for run in runs))
         low = np.interp(_SHARES * quantile, _QUANTILES, lows) - of_runs
         high = np.interp(_SHARES * quantile, _QUANTILES, highs) + of_runs
         return float(low.min()), float(high.max())
@@ -166,7 +166,7 @@ def calibration_difference(mine: Sequence[DebiasedCalibration], theirs: Sequence
     p_value = _smallest_level(lambda level: ends(level)[0] > 0 or ends(level)[1] < 0)
     return Difference(
         delta,
-        ends(LEVEL),
+        ends(SIGNIFICANCE_LEVEL),
         "limits of the squared error without bias",
         p_value,
         scope_of(len(mine), len(theirs)),
@@ -203,12 +203,12 @@ class _RunVariance:
     @classmethod
     def of_errors(cls, errors: Sequence[DebiasedCalibration]) -> "_RunVariance":
         """From the calibration errors of runs: net of the images' noise, but for the part that all runs share."""
-        raw = cls.of_values(np.array([one.root_mean_square for one in errors]))
+        raw = cls.of_values(np.array([error.root_mean_square for error in errors]))
         if len(errors) < 3:
             return raw
-        ends = np.array([one.limits(1.0) for one in errors])
+        ends = np.array([error.limits(1.0) for error in errors])
         of_images = float(np.mean((ends[:, 1] - ends[:, 0]) ** 2)) / 4
-        return raw.net_of(of_images * (1 - mean_correlation([one.influence for one in errors])))
+        return raw.net_of(of_images * (1 - mean_correlation([error.influence for error in errors])))
 
     @classmethod
     def of_values(cls, values: Array) -> "_RunVariance":

@@ -13,7 +13,7 @@ from adsr_hf.decision.sample_size import MOST_IMAGES, MOST_RUNS, needed_to_decid
 from adsr_hf.evaluation.figure_names import figure_kind, is_class_accuracy
 from adsr_hf.evaluation.vectors import ERROR_RATES
 
-Outcome = Literal["pass", "fail", "not decidable", "no evidence"]
+RuleVerdict = Literal["pass", "fail", "not decidable", "no evidence"]
 Decision = Literal["promote", "keep", "not decidable"]
 EXIT_STATUS: dict[Decision, int] = {"promote": 0, "keep": 3, "not decidable": 2}
 
@@ -41,7 +41,7 @@ class RuleOutcome:
     bound: float | str
     measured: float | None
     interval: tuple[float, float] | None
-    outcome: Outcome
+    outcome: RuleVerdict
     images_needed: int | None
     words: str
     seeds_needed: int | None = None
@@ -73,14 +73,14 @@ def decide(policy: Policy, comparison: Comparison, candidate: Arm) -> tuple[Deci
     outcomes += _sane(policy, candidate)
     if policy.maximum_latency_ratio is not None:
         outcomes.append(_fast_enough(policy.maximum_latency_ratio, comparison))
-    found = {one.outcome for one in outcomes}
+    found = {rule.outcome for rule in outcomes}
     decision: Decision = "keep" if "fail" in found else "not decidable" if "not decidable" in found else "promote"
     return decision, outcomes
 
 
 def _enough_images(policy: Policy, comparison: Comparison) -> RuleOutcome:
     wanted, images = policy.minimum_images, comparison.images
-    outcome: Outcome = "pass" if images >= wanted else "not decidable"
+    outcome: RuleVerdict = "pass" if images >= wanted else "not decidable"
     words = f"{images} test images, {wanted} wanted"
     return RuleOutcome(
         "minimum_images", "images", wanted, images, None, outcome, wanted if images < wanted else None, words
@@ -115,7 +115,7 @@ def _bounded(rule: str, delta: Delta, least: float, bound: float) -> RuleOutcome
     low, high = sorted(sign * end for end in delta.interval)
     lone = low == high and delta.p_value is None
     if lone:
-        outcome: Outcome = "not decidable"
+        outcome: RuleVerdict = "not decidable"
     else:
         outcome = "pass" if low > least else "fail" if high < least else "not decidable"
     images_needed = seeds_needed = None
@@ -161,7 +161,7 @@ def _beats_majority(member: Member) -> RuleOutcome:
     """A candidate that gives nearly everything to the most frequent class has learned nothing, and may look robust."""
     majority, accuracy = member.records.summary["majority"], member.records.summary["figures"]["accuracy"]
     share, (low, high) = majority["share"], accuracy["interval"]
-    outcome: Outcome = "pass" if low > share else "fail" if high < share else "not decidable"
+    outcome: RuleVerdict = "pass" if low > share else "fail" if high < share else "not decidable"
     words = (
         f"accuracy {accuracy['value']:.4g} [{low:.4g}, {high:.4g}]; a model that always says {majority['class']!r} "
         f"reaches {share:.4g} ({member.folder})"
@@ -180,7 +180,7 @@ def _sane(policy: Policy, candidate: Arm) -> list[RuleOutcome]:
 
 
 def _sane_member(policy: Policy, member: Member) -> list[RuleOutcome]:
-    verdicts = {one["name"]: one for one in member.records.summary["sanity"]}
+    verdicts = {check["name"]: check for check in member.records.summary["sanity"]}
     if not verdicts:
         raise ValueError(
             f"sanity={policy.sanity!r} needs verdicts, and {member.folder} has none; evaluate it again with --sanity "
@@ -195,7 +195,7 @@ def _sane_member(policy: Policy, member: Member) -> list[RuleOutcome]:
         found = verdicts[name]["outcome"]
         if found == "not applicable" and policy.sanity == ALL:
             continue
-        outcome: Outcome = "pass" if found == "pass" else "fail" if found == "fail" else "not decidable"
+        outcome: RuleVerdict = "pass" if found == "pass" else "fail" if found == "fail" else "not decidable"
         words = f"{name}: {verdicts[name]['words']} ({member.folder})"
         outcomes.append(RuleOutcome("sanity", name, "pass", None, None, outcome, None, words))
     return outcomes
@@ -208,7 +208,7 @@ def _fast_enough(most: float, comparison: Comparison) -> RuleOutcome:
         raise ValueError(f"maximum_latency_ratio={most} was not measured: {reason}")
     low, high = pair.interval
     if pair.proven:
-        outcome: Outcome = "pass" if most >= 1 else "fail"
+        outcome: RuleVerdict = "pass" if most >= 1 else "fail"
         words = f"both models are one architecture, so that inference costs the same; at most {most} wanted"
     else:
         outcome = "pass" if high < most else "fail" if low > most else "not decidable"

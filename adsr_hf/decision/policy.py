@@ -58,7 +58,7 @@ class Policy:
                 _check_bound(name, figure, bound)
         if not isinstance(self.beats_majority, bool):
             raise ValueError(f"beats_majority={self.beats_majority!r} must be true or false")
-        listed = isinstance(self.sanity, list) and all(isinstance(one, str) for one in self.sanity)
+        listed = isinstance(self.sanity, list) and all(isinstance(check, str) for check in self.sanity)
         if self.sanity != ALL and not listed:
             raise ValueError(f"sanity={self.sanity!r} must be 'all' or a list of verdicts' names")
         ratio = self.maximum_latency_ratio
@@ -96,7 +96,7 @@ def read_policy(path: Path) -> Policy:
         content = read_settings(path, kind="policy", example="recipes/gates/default.yaml")
     except UsageError as error:
         raise ValueError(str(error)) from error
-    known = [one.name for one in fields(Policy)]
+    known = [field.name for field in fields(Policy)]
     for key in content:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)

@@ -3,7 +3,7 @@
 import math
 
 from adsr_hf.decision.deltas import Delta
-from adsr_hf.decision.differences import LEVEL
+from adsr_hf.decision.differences import SIGNIFICANCE_LEVEL
 
 MOST_IMAGES = 10_000_000
 MOST_RUNS = 100
@@ -31,7 +31,7 @@ def needed_to_decide(delta: Delta, bound: float) -> tuple[int | None, int | None
         return _images(reach, distance, None), None
     if not reach.parts:
         return MOST_IMAGES, None
-    runs = next((one for one in range(2, MOST_RUNS) if reach.leaves_enough(distance, one)), MOST_RUNS)
+    runs = next((count for count in range(2, MOST_RUNS) if reach.leaves_enough(distance, count)), MOST_RUNS)
     return None if reach.squared(1.0, runs) < distance else _images(reach, distance, runs), runs
 
 
@@ -43,7 +43,9 @@ class _Reach:
         sides = zip(delta.run_variances, delta.run_noises, delta.seeds, strict=True)
         self.images = delta.images
         self.parts = [(variance, noise, runs) for variance, noise, runs in sides if variance is not None]
-        of_runs = sum(_quantile(1 - LEVEL / 2, runs - 1) ** 2 * variance / runs for variance, _, runs in self.parts)
+        of_runs = sum(
+            _quantile(1 - SIGNIFICANCE_LEVEL / 2, runs - 1) ** 2 * variance / runs for variance, _, runs in self.parts
+        )
         self._of_images = max(0.0, (delta.delta - towards) ** 2 - of_runs) * _stretch(math.inf) ** 2
 
     def squared(self, times: float, runs: int | None) -> float:
@@ -51,7 +53,7 @@ class _Reach:
         result = self._of_images / times
         for variance, noise, present in self.parts:
             number = present if runs is None else runs
-            width = _quantile(1 - LEVEL / 2, number - 1) * _stretch(number - 1)
+            width = _quantile(1 - SIGNIFICANCE_LEVEL / 2, number - 1) * _stretch(number - 1)
             result += width**2 * _expected(variance, noise / times, number - 1) / number
         return result
 
@@ -86,7 +88,7 @@ def _expected(variance: float, noise: float, degrees: int) -> float:
 
 
 def _stretch(degrees: float) -> float:
-    return 1 + _quantile(_POWER, degrees) / _quantile(1 - LEVEL / 2, degrees)
+    return 1 + _quantile(_POWER, degrees) / _quantile(1 - SIGNIFICANCE_LEVEL / 2, degrees)
 
 
 def _quantile(probability: float, degrees: float) -> float:

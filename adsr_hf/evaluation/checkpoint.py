@@ -15,7 +15,7 @@ from adsr_hf.data import DataArguments, ImageClassificationDataset, load_measure
 from adsr_hf.data.splits import quote_some
 from adsr_hf.evaluation.model_files import MODEL_PATTERNS, ModelFilesError, model_files
 from adsr_hf.evaluation.plan import Plan
-from adsr_hf.evaluation.provenance import Subject
+from adsr_hf.evaluation.provenance import Provenance
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.networks.class_names import match_names
@@ -153,7 +153,7 @@ def evaluate_checkpoint(
         split,
         plan,
         pixel_space=pixel_space,
-        subject=Subject(
+        provenance=Provenance(
             model_source=checkpoint,
             revision=revision,
             model_files=files,

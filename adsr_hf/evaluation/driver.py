@@ -18,7 +18,7 @@ from adsr_hf.attacks.interface import NamedAttack
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.evaluation.corruptions import KINDS
 from adsr_hf.evaluation.fingerprints import batch_of
-from adsr_hf.evaluation.journal import Journal, Rows
+from adsr_hf.evaluation.journal import ImageColumns, Journal
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.progress import Passes
 from adsr_hf.evaluation.remaining_time import RemainingTime
@@ -133,7 +133,7 @@ class Driver:
 
     def _attacked(
         self, unit: list[int], threat: ThreatModel, attack: NamedAttack, keep: set[int]
-    ) -> tuple[np.ndarray, Rows]:
+    ) -> tuple[np.ndarray, ImageColumns]:
         pixels = self._pixels(unit)
         labels = self.labels[unit].to(self.device)
         found = attack.attack(self.logits_fn, pixels, labels, threat=threat, seed=self.plan.seed, indices=unit)
@@ -144,7 +144,7 @@ class Driver:
         if shown:
             kept = {"index": np.array([unit[row] for row in shown]), "image": found[shown].cpu().numpy()}
             self.journal.add(SHOWN, kept)
-        rows: Rows = {
+        rows: ImageColumns = {
             "index": np.array(unit),
             "logits": logits.numpy(),
             "distance": threat.distance(pixels, found).cpu().numpy().astype(np.float64),

@@ -18,7 +18,7 @@ from adsr_hf.records.files import whole_file
 
 logger = logging.get_logger(__name__)
 
-Rows = dict[str, np.ndarray]
+ImageColumns = dict[str, np.ndarray]
 FOLDER = ".journal"
 
 
@@ -31,7 +31,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path | None, key: dict[str, Any]) -> None:
-        self._memory: dict[str, list[Rows]] = {}
+        self._memory: dict[str, list[ImageColumns]] = {}
         self._folder = None
         if folder is not None:
             name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -39,7 +39,7 @@ class Journal:
             with write_errors_name(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, stage: str, rows: Rows) -> None:
+    def add(self, stage: str, rows: ImageColumns) -> None:
         """Keep a unit; it is on disk, whole, when this returns."""
         if self._folder is None:
             self._memory.setdefault(stage, []).append(rows)
@@ -50,7 +50,7 @@ class Journal:
         with whole_file(path) as file:
             np.savez(file, **arrays)
 
-    def read(self, stage: str) -> Rows:
+    def read(self, stage: str) -> ImageColumns:
         """All units of a stage, joined, by ascending index; an empty mapping where there is none."""
         if self._folder is None:
             units = self._memory.get(stage, [])
@@ -72,7 +72,7 @@ class Journal:
                 self._folder.parent.rmdir()
 
 
-def _unit(path: Path) -> Rows | None:
+def _unit(path: Path) -> ImageColumns | None:
     """One unit's columns; None where the file is damaged, as after a power cut: its images are measured again."""
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -90,7 +90,7 @@ def _shards(folder: Path) -> list[str]:
 
 
 def _texts(named: dict[str, Any]) -> bool:
-    return all(isinstance(one, str) for one in named.values())
+    return all(isinstance(digest, str) for digest in named.values())
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Passes:
 
     def cost(self, attacks: Sequence[NamedAttack]) -> float:
         """Passes that these attacks make on one image that never falls."""
-        return sum(one.gradients_per_image * self.gradient_cost + one.forwards_per_image for one in attacks)
+        return sum(attack.gradients_per_image * self.gradient_cost + attack.forwards_per_image for attack in attacks)
 
     def plan(self, passes: float) -> None:
         """So many more will follow; fewer if negative."""

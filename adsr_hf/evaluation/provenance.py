@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Subject:
+class Provenance:
     """Where model and images come from.
 
     Attributes:

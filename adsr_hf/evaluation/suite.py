@@ -34,7 +34,7 @@ from adsr_hf.evaluation.journal import Journal
 from adsr_hf.evaluation.journal_key import outcome_key
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.progress import Passes
-from adsr_hf.evaluation.provenance import Subject
+from adsr_hf.evaluation.provenance import Provenance
 from adsr_hf.evaluation.record_table import record_table
 from adsr_hf.evaluation.records import KIND, SCHEMA_VERSION, EvaluationRecords
 from adsr_hf.evaluation.remaining_time import RemainingTime
@@ -56,7 +56,7 @@ def evaluate(
     plan: Plan,
     *,
     pixel_space: PixelSpace,
-    subject: Subject | None = None,
+    provenance: Provenance | None = None,
     validation: Any = None,
     undefended: LogitsFunction | None = None,
     folder: Path | None = None,
@@ -74,7 +74,7 @@ def evaluate(
             stream is read once into memory.
         plan: threats, attacks and their strength.
         pixel_space: how the data set normalises pixels.
-        subject: names for the records.
+        provenance: names for the records.
         validation: held-out items, for the one temperature that is reported as an extra.
         undefended: pixels to logits of an undefended model of the same family, for a sanity verdict.
         folder: for records, examples and the journal; needed with several processes.
@@ -103,7 +103,7 @@ def evaluate(
     state = process_state()
     if state.num_processes > 1 and folder is None:
         raise ValueError(f"folder=None does not go with {state.num_processes} processes, which meet there; give one")
-    subject = subject or Subject()
+    provenance = provenance or Provenance()
     num_classes = number_of_classes(model)
     attacks = named_attacks(
         plan.attacks,
@@ -112,12 +112,12 @@ def evaluate(
         restarts=plan.restarts,
         square_queries=plan.square_queries,
     )
-    names = list(subject.class_names or (str(index) for index in range(num_classes)))
-    check_class_names(names, num_classes, subject.positive_class)
+    names = list(provenance.class_names or (str(index) for index in range(num_classes)))
+    check_class_names(names, num_classes, provenance.positive_class)
     facts = data_facts(dataset)
     check_labels(facts.labels, num_classes)
     device = next(model.parameters()).device
-    described = _described(model, facts, plan, attacks, subject, names)
+    described = _described(model, facts, plan, attacks, provenance, names)
     owned = nullcontext() if folder is None else own_folder(folder, "adsr evaluate", state)
     with owned, finished_work_named(folder), under_attack(model), memory_named(plan), torch.inference_mode(False):
         journal = Journal(folder, _outcome_key(model, described, facts, pixel_space))
@@ -223,7 +223,7 @@ def _measure_the_rest(
             batch_size=plan.batch_size,
             show_progress=show_progress,
         )
-        summary["sanity"] = [one.as_dict() for one in found]
+        summary["sanity"] = [entry.as_dict() for entry in found]
     pixels, _ = _images(driver, [0])
     summary["latency"] = _latency(logits_fn, pixels)
 
@@ -243,7 +243,7 @@ def _described(
     facts: DataFacts,
     plan: Plan,
     attacks: list[NamedAttack],
-    subject: Subject,
+    provenance: Provenance,
     class_names: list[str],
 ) -> dict[str, Any]:
     """The summary before anything is measured."""
@@ -251,20 +251,20 @@ def _described(
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
         "model": {
-            "source": subject.model_source,
-            "revision": subject.revision,
-            "files": None if subject.model_files is None else dict(subject.model_files),
-            "weights": subject.weights,
-            "published": subject.published,
+            "source": provenance.model_source,
+            "revision": provenance.revision,
+            "files": None if provenance.model_files is None else dict(provenance.model_files),
+            "weights": provenance.weights,
+            "published": provenance.published,
             "fingerprint": model_fingerprint(model),
             "num_classes": len(class_names),
             "class_names": class_names,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
         },
         "data": {
-            "source": subject.data_source,
-            "split": subject.split,
-            "drawn": subject.drawn,
+            "source": provenance.data_source,
+            "split": provenance.split,
+            "drawn": provenance.drawn,
             "fingerprint": facts.fingerprint,
             "images": len(facts.labels),
             "class_names": class_names,
@@ -274,7 +274,7 @@ def _described(
         "attacks": [{"name": attack.name, **attack.settings} for attack in attacks] if plan.threats else [],
         "seed": plan.seed,
         "noise_severities": severity_table(*facts.image_shape[1:]).name if plan.stability else None,
-        "positive_class": subject.positive_class,
+        "positive_class": provenance.positive_class,
         "versions": package_versions(_PACKAGES),
         "machine": describe_machine(),
         "devices": process_state().num_processes,

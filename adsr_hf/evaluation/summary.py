@@ -65,7 +65,7 @@ def reliability_of(records: EvaluationRecords) -> dict[str, list[dict[str, Any]]
     result = {}
     for name, condition in conditions.items():
         probabilities = torch.softmax(torch.from_numpy(records.logits(condition).copy()).double(), dim=1)
-        rows = [asdict(one) for one in reliability_bins(probabilities, labels)]
+        rows = [asdict(bin_) for bin_ in reliability_bins(probabilities, labels)]
         result[name] = [{key: None if value != value else value for key, value in row.items()} for row in rows]
     return result
 

@@ -78,4 +78,4 @@ def _stands_under(records: EvaluationRecords, threat: str, attack: str) -> np.nd
     order = records.attacks
     broken_by = records.table.column(f"{threat}.broken_by").to_pylist()
     gone = {"clean", *order[: order.index(attack) + 1]}
-    return np.array([one not in gone for one in broken_by], dtype=np.float64)
+    return np.array([breaker not in gone for breaker in broken_by], dtype=np.float64)

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Outcome = Literal["pass", "fail", "not applicable"]
+CheckOutcome = Literal["pass", "fail", "not applicable"]
 
 RISES_WITH_EPSILON = "accuracy never rises with epsilon"
 RISES_WITH_STEPS = "accuracy never rises with steps"
@@ -31,7 +31,7 @@ CHECKS: tuple[str, ...] = (
 )
 
 # Chance that a check decided by counting images fails although its claim holds.
-LEVEL = 0.01
+FAILURE_LEVEL = 0.01
 # With fewer rightly classified images, checks that an honest model passes only by showing something (that PGD leads
 # noise, that gradients are borne out) fail too often: in 0.10 at 7 images that PGD leads on 98.5% of, in 0.25 at one
 # image where a quarter of an honest network's slopes bend.
@@ -39,7 +39,7 @@ FEWEST_IMAGES = 20
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SanityCheck:
     """One sanity check.
 
     Attributes:
@@ -50,7 +50,7 @@ class Verdict:
     """
 
     name: str
-    outcome: Outcome
+    outcome: CheckOutcome
     figures: dict[str, float]
     words: str
 
@@ -79,7 +79,7 @@ def binomial_tail(count: int, total: int, share: float) -> float:
     return float(binom.sf(count - 1, total, share))
 
 
-def exceeds(count: int, total: int, share: float, level: float = LEVEL) -> bool:
+def exceeds(count: int, total: int, share: float, level: float = FAILURE_LEVEL) -> bool:
     """Whether ``count`` of ``total`` images are more than a true share of ``share`` explains, at this level.
 
     With ``share=0.5`` and counts of the images on which two attacks differ, this is McNemar's exact test, one-sided.

@@ -104,7 +104,7 @@ def classwise_calibration_error(
         torch.bincount(assign(p.contiguous(), bins)[1], weights=g)
         for p, g in zip(probabilities.T, gaps.T, strict=True)
     ]
-    return math.fsum(float(one.abs().sum()) for one in sums) / gaps.numel()
+    return math.fsum(float(total.abs().sum()) for total in sums) / gaps.numel()
 
 
 def mean_confidence(probabilities: Tensor) -> float:

@@ -104,13 +104,13 @@ class DebiasedCalibration:
     @classmethod
     def of_runs(cls, runs: Sequence["DebiasedCalibration"]) -> "DebiasedCalibration":
         """The mean over runs on the same images, dependent as what each image adds to the runs is correlated."""
-        bins = tuple(one for run in runs for one in run.bins)
+        bins = tuple(bin_ for run in runs for bin_ in run.bins)
         return cls(bins, runs[0].images, mean_correlation([run.influence for run in runs]))
 
     @cached_property
     def value(self) -> float:
         """Σ_m w_m |ḡ_m|, averaged over the parts: the error as the literature has it, biased upwards."""
-        return self._mean([float((one.count * np.abs(one.gap)).sum()) for one in self.bins])
+        return self._mean([float((bin_.count * np.abs(bin_.gap)).sum()) for bin_ in self.bins])
 
     @cached_property
     def calibrated_level(self) -> float:
@@ -136,7 +136,7 @@ class DebiasedCalibration:
     @cached_property
     def influence(self) -> Array:
         """(N,): what each image adds to the squared error, 2 γ_m g_i − γ_m², for the correlation of two models."""
-        own = [2 * one.gap[one.index] * one.gaps - one.gap[one.index] ** 2 for one in self.bins]
+        own = [2 * bin_.gap[bin_.index] * bin_.gaps - bin_.gap[bin_.index] ** 2 for bin_ in self.bins]
         added: Array = np.mean(own, axis=0)
         return added
 
@@ -168,13 +168,13 @@ class DebiasedCalibration:
     @cached_property
     def _shown(self) -> float:
         """Q."""
-        return self._mean([float((one.count * one.gap**2).sum()) for one in self.bins])
+        return self._mean([float((bin_.count * bin_.gap**2).sum()) for bin_ in self.bins])
 
     def _noise(self, uncertain: float) -> tuple[float, float, float]:
         """Scale and degrees of freedom of Q's noise, and its expectation Σ v / N."""
-        variances = [one.variance + uncertain * np.maximum(0.0, 1 - 4 * one.variance) for one in self.bins]
-        first = self._mean([float(own.sum()) for own in variances])
-        second = self._mean([math.sqrt(float((own**2).sum())) for own in variances]) ** 2
+        variances = [bin_.variance + uncertain * np.maximum(0.0, 1 - 4 * bin_.variance) for bin_ in self.bins]
+        first = self._mean([float(variance.sum()) for variance in variances])
+        second = self._mean([math.sqrt(float((variance**2).sum())) for variance in variances]) ** 2
         second *= (1 + (len(variances) - 1) * self.dependence) / len(variances)
         return (second / first, first**2 / second, first) if first else (0.0, 1.0, 0.0)
 
@@ -188,7 +188,7 @@ def mean_correlation(values: Sequence[Array]) -> float:
     Args:
         values: (N,) each.
     """
-    centred = np.array([one - one.mean() for one in values])
+    centred = np.array([value - value.mean() for value in values])
     alone, together = float((centred**2).sum()), float((centred.sum(axis=0) ** 2).sum())
     if len(values) == 1 or alone == 0:
         return 1.0

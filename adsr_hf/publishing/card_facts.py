@@ -174,5 +174,5 @@ def measurements(history: Iterable[Mapping[str, Any]], *, step: int, prefix: str
         if "accuracy" in shares:
             name = _SPLITS.get(split, split.removeprefix("eval_"))
             found[split] = Measurement(name, int(entry[f"{split}_images"]), shares)
-    tests = {split: one for split, one in found.items() if split.startswith("test")}
+    tests = {split: entry for split, entry in found.items() if split.startswith("test")}
     return tuple((tests or found).values())

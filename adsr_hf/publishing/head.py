@@ -95,7 +95,7 @@ def _verified_head(model: nn.Module, temperature: float, pixel_values: Tensor, i
 def _calls_and_logits(model: nn.Module, pixel_values: Tensor, inputs: dict[str, Any]) -> tuple[list[str], Tensor]:
     """Names of the linear and convolutional layers in the order in which they are computed, and the (B, K) logits."""
     calls: list[str] = []
-    layers = [(name, one) for name, one in model.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)]
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     hooks = [layer.register_forward_hook(lambda *_, name=name: calls.append(name)) for name, layer in layers]
     try:
         output = model(pixel_values=pixel_values.to(next(model.parameters()).dtype), **inputs)

@@ -25,7 +25,7 @@ def model_card(facts: CardFacts) -> ModelCard:
 
 def card_metadata(facts: CardFacts) -> ModelCardData:
     """Metadata of the card, with a ``model-index`` of what was measured."""
-    results = [result for one in facts.measurements for result in _results(facts, one)]
+    results = [result for measurement in facts.measurements for result in _results(facts, measurement)]
     data = facts.data
     return ModelCardData(
         base_model=facts.base_model,

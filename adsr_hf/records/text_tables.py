@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-Rows = Sequence[Sequence[str]]
+TextTable = Sequence[Sequence[str]]
 
 _NAME_LENGTH = 32
 
@@ -19,7 +19,7 @@ def mean_and_spread(values: Sequence[float], *, scale: float = 100.0, digits: in
     return f"{scale * mean(values):.{digits}f} ± {scale * spread:.{digits}f}"
 
 
-def as_text(rows: Rows) -> str:
+def as_text(rows: TextTable) -> str:
     """The table for a terminal: a heading, then rows, columns aligned."""
     widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
@@ -44,7 +44,7 @@ def _width(text: str) -> int:
     )
 
 
-def as_markdown(rows: Rows) -> str:
+def as_markdown(rows: TextTable) -> str:
     """The table for a README: a heading, then rows; a bar inside a cell is escaped."""
     head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])

@@ -108,7 +108,7 @@ def reliability_chart(
 def draw_reliability(axis: Any, bins: Sequence[tuple[float, float, int]], style: Style) -> None:
     """Dots that grow with the count, beside the diagonal of perfect calibration."""
     total = sum(count for *_, count in bins)
-    confidence, accuracy = [one[0] for one in bins], [one[1] for one in bins]
+    confidence, accuracy = [bin_[0] for bin_ in bins], [bin_[1] for bin_ in bins]
     sizes = [12 + 250 * count / total for *_, count in bins]
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
     axis.plot(confidence, accuracy, linestyle=style.line, color=style.color, linewidth=1)

@@ -12,6 +12,7 @@ from adsr_hf._version import __version__
 from adsr_hf.records.files import write_bytes
 from adsr_hf.report.drawing import NAMES
 from adsr_hf.report.markup import Html, element, joined
+from adsr_hf.report.report_data import ReportData, read_subject
 from adsr_hf.report.sections.calibration import calibration
 from adsr_hf.report.sections.classes import classes
 from adsr_hf.report.sections.comparison import comparison
@@ -27,7 +28,6 @@ from adsr_hf.report.sections.training import training
 from adsr_hf.report.sections.trust import trust
 from adsr_hf.report.studies import is_study, read_study_record
 from adsr_hf.report.style import STYLE
-from adsr_hf.report.subjects import Subject, read_subject
 from adsr_hf.report.texts import Texts
 
 _SECTIONS = (
@@ -80,7 +80,7 @@ def write_report(runs: Sequence[str], output: Path, *, language: str = "en", tit
     return output
 
 
-def report_page(subject: Subject, *, studies: Sequence[dict[str, Any]] = (), title: str | None = None) -> str:
+def report_page(subject: ReportData, *, studies: Sequence[dict[str, Any]] = (), title: str | None = None) -> str:
     """HTML text of the whole page.
 
     Args:

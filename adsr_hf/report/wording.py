@@ -4,7 +4,7 @@ from adsr_hf.attacks import ThreatModel
 from adsr_hf.decision.deltas import Delta
 from adsr_hf.evaluation.figure_names import figure_kind
 from adsr_hf.report.markup import Html, element, joined
-from adsr_hf.report.subjects import Value
+from adsr_hf.report.report_data import Value
 from adsr_hf.report.texts import Texts
 
 # Figures that are no shares; all others are told in percent.

@@ -156,7 +156,7 @@ def _trainable_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
     """The first class of an architecture that has several, of those that can be trained."""
     found = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
     classes = found if isinstance(found, tuple) else (found,)
-    return next(one for one in classes if one.__name__ not in INFERENCE_ONLY)
+    return next(class_ for class_ in classes if class_.__name__ not in INFERENCE_ONLY)
 
 
 def _from_checkpoint(arguments: ModelArguments, class_names: list[str], labels: dict[str, Any]) -> ModelAndLabels:

@@ -73,7 +73,7 @@ def first_lines(
         f"{config.output_dir}"
     )
     yield f"  published: {_weights(config.publish)} {_choice(config, workload)}"
-    yield from (f"  {one}" for one in data.notes)
+    yield from (f"  {note}" for note in data.notes)
 
 
 def _weights(publish: str) -> str:

@@ -121,7 +121,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CellEnd:
     """How the last attempt at a cell ended.
 
     Attributes:
@@ -162,17 +162,17 @@ def finish(cell: Cell, *, error: str | None, seconds: float) -> None:
     """Write down how the attempt ended."""
     state = read_state(cell.folder)
     folders = [cell.evaluation_folder(weights) for weights in cell.weights]
-    summaries = {} if error is not None else {one.name: file_sha256(one / "summary.json") for one in folders}
+    summaries = {} if error is not None else {folder.name: file_sha256(folder / "summary.json") for folder in folders}
     outcome = {"error": error, "seconds": seconds, "continued": state["attempts"] > 1, "summaries": summaries}
     write_json(cell.folder / CELL_FILE, state | {"outcome": outcome})
 
 
-def outcome_of(cell: Cell) -> Outcome | None:
+def end_of(cell: Cell) -> CellEnd | None:
     """How the last attempt ended; None where it never did, or its records are not the ones that it wrote."""
     state = read_state(cell.folder)
     if not state or state["outcome"] is None:
         return None
-    outcome = Outcome(**state["outcome"])
+    outcome = CellEnd(**state["outcome"])
     for name, written in outcome.summaries.items():
         path = cell.folder / name / "summary.json"
         if not path.is_file() or file_sha256(path) != written:
@@ -182,7 +182,7 @@ def outcome_of(cell: Cell) -> Outcome | None:
 
 def is_finished(cell: Cell) -> bool:
     """Whether there is nothing left to do."""
-    outcome = outcome_of(cell)
+    outcome = end_of(cell)
     return outcome is not None and outcome.error is None
 
 
@@ -201,7 +201,9 @@ def why_refused(cell: Cell) -> str | None:
     old, new = _flat(state["identity"]), _flat(cell.identity)
     if not is_finished(cell):
         # Nothing was found yet that other settings of the evaluation could be confused with.
-        old, new = ({name: value for name, value in one.items() if not _is_of_evaluation(name)} for one in (old, new))
+        old, new = (
+            {name: value for name, value in settings.items() if not _is_of_evaluation(name)} for settings in (old, new)
+        )
     differing = [
         f"{name} was {old.get(name, 'not set')!r} and is now {new.get(name, 'not set')!r}"
         for name in sorted(old.keys() | new.keys())

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from statistics import fmean
 
 from adsr_hf.records.durations import duration_in_words
-from adsr_hf.study.cells import Cell, is_finished, outcome_of
+from adsr_hf.study.cells import Cell, end_of, is_finished
 from adsr_hf.study.description import Study
 
 
@@ -18,7 +18,7 @@ def remaining_seconds(cells: Iterable[Cell], waiting: Collection[Cell], parallel
         waiting: those that are still to be run.
         parallel: how many run at a time.
     """
-    outcomes = [(cell, outcome_of(cell)) for cell in cells]
+    outcomes = [(cell, end_of(cell)) for cell in cells]
     timed = [
         (cell, outcome.seconds)
         for cell, outcome in outcomes

@@ -52,7 +52,7 @@ class StudyReader:
     def seeds(self) -> tuple[int, ...]:
         """The seeds, each once."""
         value = self._content.get("seeds")
-        fits = isinstance(value, list) and value and all(_is_whole(one) and 0 <= one < 2**32 for one in value)
+        fits = isinstance(value, list) and value and all(_is_whole(item) and 0 <= item < 2**32 for item in value)
         if not fits:
             raise self._refused("seeds", value, "a list of whole numbers from 0 on, such as [0, 1, 2]")
         assert isinstance(value, list)
@@ -65,7 +65,7 @@ class StudyReader:
         value = self._content.get(name)
         if value is None:
             return None
-        if not isinstance(value, list) or any(isinstance(one, (dict, list, bool)) or one is None for one in value):
+        if not isinstance(value, list) or any(isinstance(item, (dict, list, bool)) or item is None for item in value):
             raise self._refused(name, value, "a list of words, such as [--config_file, gpus.yaml]")
         return tuple(map(str, value))
 

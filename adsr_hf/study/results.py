@@ -12,7 +12,7 @@ from adsr_hf.decision.deltas import Delta, delta_of
 from adsr_hf.evaluation.figure_names import attacked_name, class_figure
 from adsr_hf.evaluation.records import SUMMARY_FILE
 from adsr_hf.settings.errors import RecordsError
-from adsr_hf.study.cells import LOG_FILE, Cell, is_finished, outcome_of
+from adsr_hf.study.cells import LOG_FILE, Cell, end_of, is_finished
 from adsr_hf.study.description import Study
 
 SCHEMA_VERSION = 3
@@ -84,7 +84,7 @@ def study_record(study: Study) -> dict[str, Any]:
 def _plan_written(plan: str, finished: Sequence[Cell]) -> PlanWritten:
     """Whether every finished cell was begun under this plan, line breaks aside."""
     begun = [Cell.read(cell.folder).plan for cell in finished]
-    if any(one is not None and one.split() != plan.split() for one in begun):
+    if any(text is not None and text.split() != plan.split() for text in begun):
         return "after results"
     return "unknown" if None in begun else "before results"
 
@@ -115,7 +115,7 @@ def _variant(study: Study, variant: str) -> dict[str, Any]:
     figures = {row.name: _figures(row, names) | _worst_classes(row, threats, classes) for row in rows}
     names = [name for name in names if any(name in figures[row.name] for row in rows)]
     under_attack = [class_figure(name, threat) for threat in threats for name in classes]
-    tests, refused = _tests(study, rows, [*(one for one in names if one not in RUN_FIGURES), *under_attack])
+    tests, refused = _tests(study, rows, [*(name for name in names if name not in RUN_FIGURES), *under_attack])
     return {
         "name": variant,
         "threats": summary["threats"],
@@ -240,7 +240,7 @@ def _tests(study: Study, rows: list[_Row], names: list[str]) -> tuple[dict[str, 
 
 
 def _unfinished(cell: Cell) -> dict[str, Any]:
-    outcome = outcome_of(cell)
+    outcome = end_of(cell)
     return {
         "name": cell.name,
         "variant": cell.variant,

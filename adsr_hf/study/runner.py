@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import IO
 
-from adsr_hf.study.cells import LOG_FILE, Cell, begin, finish, outcome_of, why_refused
+from adsr_hf.study.cells import LOG_FILE, Cell, begin, end_of, finish, why_refused
 from adsr_hf.study.preflight import refuse_unmeasurable
 from adsr_hf.training.interrupt import Stopped, signal_of
 
@@ -112,7 +112,7 @@ class _Slot:
         begin(cell)
         started = time.perf_counter()
         status = self._work(cell) if self.launch is None else self._launched(cell, self.launch)
-        if status is not None and outcome_of(cell) is None and not self.stopping:
+        if status is not None and end_of(cell) is None and not self.stopping:
             # It died without a word: killed by the system, or in code that is not Python.
             finish(cell, error=f"its process {status}; see {LOG_FILE}", seconds=time.perf_counter() - started)
 

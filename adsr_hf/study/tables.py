@@ -10,7 +10,7 @@ from adsr_hf.records.text_tables import as_markdown, as_text, quoted
 from adsr_hf.study.results import RUN_FIGURES, WORST_CLASS, PlanWritten
 
 Record = dict[str, Any]
-Rows = list[list[str]]
+TextTable = list[list[str]]
 
 _MISSING = "–"
 _PLAN_HEADINGS: dict[PlanWritten, str] = {
@@ -68,7 +68,7 @@ def number(name: str, value: float) -> str:
     return f"{value:.0f}" if name == "images_per_second" else f"{100 * value:.1f}"
 
 
-def table(variant: Record) -> Rows:
+def table(variant: Record) -> TextTable:
     """A heading, then an arm a row: mean ± standard deviation over seeds, and marks where the baseline differs."""
     rows = [["arm", "seeds", *(label(name, variant) for name in variant["figures"])]]
     for row in variant["rows"]:
@@ -96,7 +96,7 @@ def _mark(tested: Record | None) -> str:
     return f" {_MARKS[tested['verdict']][tested['scope'] != 'other runs']}"
 
 
-def differences(variant: Record) -> Rows:
+def differences(variant: Record) -> TextTable:
     """A heading, then a row for each test against the baseline."""
     rows = [["arm", "figure", "change", "95% interval", "p (Holm)", "verdict"]]
     for row in variant["rows"]:
@@ -196,8 +196,8 @@ def _variant_document(variant: Record, baseline: str | None) -> list[str]:
 def measured_words(variant: Record) -> str:
     """What stood against what."""
     attacks = [
-        one["name"] + (f" ({one['num_steps']} steps × {one['restarts']})" if "num_steps" in one else "")
-        for one in variant["attacks"]
+        attack["name"] + (f" ({attack['num_steps']} steps × {attack['restarts']})" if "num_steps" in attack else "")
+        for attack in variant["attacks"]
     ]
     against = f"; {', '.join(attacks)} against {', '.join(variant['threats'])}" if variant["threats"] else ""
     return f"{variant['images']} test images{against}."
@@ -225,8 +225,8 @@ def _unfinished(record: Record) -> list[str]:
     if not record["unfinished"]:
         return []
     lines = [
-        f"- {one['name']}: {one['error'] or 'not run to its end'}" + (f" ({one['log']})" if one["error"] else "")
-        for one in record["unfinished"]
+        f"- {cell['name']}: {cell['error'] or 'not run to its end'}" + (f" ({cell['log']})" if cell["error"] else "")
+        for cell in record["unfinished"]
     ]
     return ["Not in the tables:\n\n" + "\n".join(lines)]
 

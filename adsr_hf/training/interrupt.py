@@ -95,7 +95,9 @@ class StoppableCommand(_Handlers):
         self._raised = False
 
     def __enter__(self) -> "StoppableCommand":
-        free = [one for one in _STOPPING if one != signal.SIGINT and signal.getsignal(one) is signal.SIG_DFL]
+        free = [
+            signum for signum in _STOPPING if signum != signal.SIGINT and signal.getsignal(signum) is signal.SIG_DFL
+        ]
         self._install(free)
         return self
 
@@ -131,7 +133,7 @@ class InterruptRequest(_Handlers):
         return self.signum is not None
 
     def __enter__(self) -> "InterruptRequest":
-        self._install([one for one in _STOPPING if _may_be_replaced(one)])
+        self._install([signum for signum in _STOPPING if _may_be_replaced(signum)])
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:

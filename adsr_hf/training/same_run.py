@@ -58,9 +58,9 @@ def check_same_run(
         for name, value in settings.items()
         if saved.get(name) != value
     ]
-    refused = [one for one in differing if one["setting"] not in may_differ]
+    refused = [difference for difference in differing if difference["setting"] not in may_differ]
     if refused:
-        names = {one["setting"] for one in refused}
+        names = {difference["setting"] for difference in refused}
         ways_on = "".join(f"; {way}" for settings_of, way in _WAYS_ON if names & settings_of)
         raise CheckpointError(
             f"checkpoint {checkpoint} belongs to a run with other settings: {in_words(refused)}. Set them back, or "
@@ -71,4 +71,7 @@ def check_same_run(
 
 def in_words(differing: list[dict[str, Any]]) -> str:
     """Each setting with both values."""
-    return "; ".join(f"{one['setting']} was {one['was']!r} and is now {one['now']!r}" for one in differing)
+    return "; ".join(
+        f"{difference['setting']} was {difference['was']!r} and is now {difference['now']!r}"
+        for difference in differing
+    )

@@ -35,7 +35,7 @@ def collect(folder: Path, plan: dict[str, Any], parts: int) -> dict[str, Any]:
             whole += 1
         vectors = {row: _stands(folder / network, row, whole) for row in own}
         found = [_row(folder / network, network, row, vectors[row], plan) for row in own]
-        rows += [one for one in found if one is not None]
+        rows += [entry for entry in found if entry is not None]
         for better, base in PAIRS:
             first, second = vectors.get(better), vectors.get(base)
             if first is not None and second is not None:

@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 from adsr_hf.attacks import PixelSpace, ThreatModel
 from adsr_hf.data import DataArguments, ImageClassificationDataset, load_image_data
 from adsr_hf.evaluation.plan import Plan
-from adsr_hf.evaluation.provenance import Subject
+from adsr_hf.evaluation.provenance import Provenance
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import SUMMARY_FILE, EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
@@ -105,7 +105,7 @@ def measure_row(folder: Path, row: str, what: str, images: ImageClassificationDa
         Subset(images, positions),
         Plan([ThreatModel.parse(THREAT)], batch_size=_BATCH, **plan),
         pixel_space=PixelSpace.from_processor(load_processor(ModelArguments(model_type="vit", image_size=32))),
-        subject=Subject(str(source), weights=weights, class_names=names),
+        provenance=Provenance(str(source), weights=weights, class_names=names),
         folder=target,
         show_progress=False,
     )

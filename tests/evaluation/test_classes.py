@@ -20,7 +20,7 @@ from adsr_hf.evaluation.classes import (
     majority_of,
 )
 from adsr_hf.evaluation.plan import Plan
-from adsr_hf.evaluation.provenance import Subject
+from adsr_hf.evaluation.provenance import Provenance
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.evaluation.vectors import figure_vector
@@ -160,7 +160,7 @@ class TestEvaluate:
             images(40),
             plan,
             pixel_space=SPACE,
-            subject=Subject(**subject),
+            provenance=Provenance(**subject),
             show_progress=False,
         )
 

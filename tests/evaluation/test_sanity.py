@@ -50,12 +50,12 @@ def images(seed: int = 0, number: int = 100) -> Digits:
     return digits()[start : start + number]
 
 
-def check(model: nn.Module, data: Digits, **options) -> dict[str, names.Verdict]:
+def check(model: nn.Module, data: Digits, **options) -> dict[str, names.SanityCheck]:
     settings = {"threat": THREAT, "seed": 0, "show_progress": False} | options
     return {one.name: one for one in verdicts(model, PIXEL_SPACE, data.pixels, data.labels, **settings)}
 
 
-def outcomes(found: dict[str, names.Verdict], outcome: str) -> set[str]:
+def outcomes(found: dict[str, names.SanityCheck], outcome: str) -> set[str]:
     return {name for name, one in found.items() if one.outcome == outcome}
 
 

@@ -10,7 +10,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from adsr_hf.evaluation.sanity import decisions
-from adsr_hf.evaluation.verdicts import FEWEST_IMAGES, RISES_WITH_STEPS, Verdict, binomial_tail, exceeds
+from adsr_hf.evaluation.verdicts import FEWEST_IMAGES, RISES_WITH_STEPS, SanityCheck, binomial_tail, exceeds
 
 
 def broken(count: int, total: int = 100, start: int = 0) -> Tensor:
@@ -36,7 +36,7 @@ def test_no_images_show_nothing() -> None:
 
 
 def test_accuracy_that_falls_or_wobbles_passes_and_accuracy_that_rises_fails() -> None:
-    def verdict(*counts: Tensor) -> Verdict:
+    def verdict(*counts: Tensor) -> SanityCheck:
         return decisions.never_rises(RISES_WITH_STEPS, [str(n) for n in range(len(counts))], counts, 200)
 
     falling = verdict(broken(10), broken(40), broken(90))

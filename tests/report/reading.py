@@ -10,7 +10,7 @@ from PIL import Image
 
 from adsr_hf.evaluation.verdicts import CHECKS
 from adsr_hf.report.page import report_page
-from adsr_hf.report.subjects import read_subject
+from adsr_hf.report.report_data import read_subject
 from adsr_hf.report.texts import Texts
 from tests.evaluation.fake_records import write_fake_run
 

@@ -10,7 +10,7 @@ import pytest
 from adsr_hf.decision.arms import read_arm
 from adsr_hf.decision.compare import compare, is_of_class
 from adsr_hf.report.charts import axis_decimals
-from adsr_hf.report.subjects import read_subject
+from adsr_hf.report.report_data import read_subject
 from adsr_hf.report.texts import Texts
 from adsr_hf.report.wording import change
 from tests.report.reading import Reader, change_run, change_summary, page_of, write_run

@@ -12,7 +12,7 @@ import yaml
 from adsr_hf.attacks.registry import named_attacks
 from adsr_hf.evaluation.corruptions import KINDS
 from adsr_hf.evaluation.sanity import decisions
-from adsr_hf.evaluation.verdicts import CHECKS, Verdict
+from adsr_hf.evaluation.verdicts import CHECKS, SanityCheck
 from adsr_hf.report.texts import Texts
 
 JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
@@ -65,7 +65,7 @@ def test_unknown_language_is_refused_with_the_known_ones() -> None:
         Texts("fr")
 
 
-def every_verdict() -> Iterator[Verdict]:
+def every_verdict() -> Iterator[SanityCheck]:
     """Every decision as it passes and as it fails, from figures that make it so."""
     few, many = torch.tensor([True] * 5 + [False] * 95), torch.tensor([True] * 95 + [False] * 5)
     low, high = -torch.ones(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from adsr_hf.cli.main import main
-from adsr_hf.study.cells import begin, is_finished, outcome_of
+from adsr_hf.study.cells import begin, end_of, is_finished
 from adsr_hf.study.description import Study, read_study
 from adsr_hf.study.runner import refuse_other_cells, run_cells
 from tests.records.test_folder_lock import start_owner
@@ -103,7 +103,7 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path: Path, started: Callable[.
     assert "2 cells (2 arms × 1 seed), 1 finished" in printed
     assert contents(short.folder) == before
     assert is_finished(long)
-    outcome = outcome_of(long)
+    outcome = end_of(long)
     assert outcome is not None
     assert outcome.continued
     state = json.loads((long.folder / "run.json").read_text())
@@ -140,7 +140,7 @@ def test_ctrl_c_saves_a_checkpoint(tmp_path: Path, started: Callable[..., "subpr
     assert "Stopping once what is being trained has saved" in printed
     assert "The same command goes on from there" in printed
     assert [folder.name for folder in cell.folder.glob("checkpoint-*/manifest.json")]
-    assert outcome_of(cell) is None
+    assert end_of(cell) is None
     assert not (tmp_path / "out" / "study.json").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_process_that_dies_costs_its_own_cell_alone(tmp_path: Path) -> None:
         done.append(cell.arm)
     assert killer.wait(60) == 0
     assert done == ["dies", "fails", "AT"]
-    errors = [outcome.error if (outcome := outcome_of(cell)) else None for cell in study.cells]
+    errors = [outcome.error if (outcome := end_of(cell)) else None for cell in study.cells]
     assert errors[0] == "its process was ended by SIGKILL (by the system, if memory ran out); see log.txt"
     assert (errors[1] or "").startswith("ValueError: dataset='nowhere'")
     assert is_finished(lives)
@@ -204,7 +204,7 @@ def test_cells_can_be_launched_in_two_processes(tmp_path: Path) -> None:
     summary = json.loads((lives.folder / "evaluation" / "summary.json").read_text())
     assert summary["devices"] == 2
     assert "2 process(es)" in log_of(lives.folder)
-    outcome = outcome_of(fails)
+    outcome = end_of(fails)
     assert outcome is not None
     assert (outcome.error or "").startswith("ValueError: dataset='nowhere'")
 

@@ -11,7 +11,7 @@ from adsr_hf.evaluation.checkpoint import evaluate_checkpoint
 from adsr_hf.runs.recipe import recipe_from_settings
 from adsr_hf.runs.train import train_recipe
 from adsr_hf.study import work
-from adsr_hf.study.cells import Cell, begin, finish, is_finished, outcome_of, read_state, why_refused
+from adsr_hf.study.cells import Cell, begin, end_of, finish, is_finished, read_state, why_refused
 from adsr_hf.study.description import read_study
 from adsr_hf.study.live import PROGRESS_FILE
 from tests.study.files import fake_study, write_study
@@ -64,7 +64,7 @@ def test_a_cell_trains_what_the_recipe_alone_trains(cells: list[Cell], tmp_path:
 
 def test_a_failure_is_kept_and_can_be_tried_again(cells: list[Cell]) -> None:
     cell = cells[1]
-    outcome = outcome_of(cell)
+    outcome = end_of(cell)
     assert outcome is not None
     assert not is_finished(cell)
     assert (outcome.error or "").startswith("ValueError: dataset='nowhere' is neither an existing path")
@@ -76,7 +76,7 @@ def test_a_cell_whose_records_changed_is_not_finished(cells: list[Cell]) -> None
     content = summary.read_bytes()
     for other in (content + b" ", None):
         summary.unlink() if other is None else summary.write_bytes(other)
-        assert outcome_of(cells[0]) is None
+        assert end_of(cells[0]) is None
         assert not is_finished(cells[0])
     summary.write_bytes(content)
     assert is_finished(cells[0])
@@ -144,7 +144,7 @@ def _interrupted(cell: Cell, monkeypatch: pytest.MonkeyPatch, where: str) -> Non
         patch.setattr(work, where, die)
         with pytest.raises(_Killed):
             run(cell)
-    assert outcome_of(cell) is None
+    assert end_of(cell) is None
 
 
 def test_a_trained_cell_is_only_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_a_trained_cell_is_only_measured(tmp_path: Path, monkeypatch: pytest.Mon
     assert {path: after[path] for path in before if path.name not in told} == {
         path: content for path, content in before.items() if path.name not in told
     }
-    outcome = outcome_of(cell)
+    outcome = end_of(cell)
     assert outcome is not None
     assert outcome.continued
 
@@ -213,7 +213,7 @@ def test_a_failure_names_no_records(tmp_path: Path) -> None:
     cell = read_study(write_study(tmp_path)).cells[0]
     begin(cell)
     finish(cell, error="its process was killed", seconds=1.0)
-    outcome = outcome_of(cell)
+    outcome = end_of(cell)
     assert outcome is not None
     assert (outcome.error, dict(outcome.summaries)) == ("its process was killed", {})
     assert Cell.read(cell.folder) == cell

@@ -153,8 +153,8 @@ class _Search:
         """On the surface of the ball, in a random direction, as theirs."""
         shape = pixels.shape[1:]
         if self.threat.norm == "Linf":
-            noise = [2 * torch.rand(shape, generator=one) - 1 for one in generators]
+            noise = [2 * torch.rand(shape, generator=generator) - 1 for generator in generators]
         else:
-            noise = [torch.randn(shape, generator=one) for one in generators]
+            noise = [torch.randn(shape, generator=generator) for generator in generators]
         direction = self.theirs.normalize(torch.stack(noise).to(pixels.device))
         return pixels + self.threat.epsilon * direction

@@ -23,7 +23,7 @@ class _Keyed(SquareAttack):
 
     def random_choice(self, shape: Sequence[int]) -> Tensor:
         if self.generators is not None and shape[0] == len(self.generators):
-            own = [torch.rand(tuple(shape[1:]), generator=one) for one in self.generators]
+            own = [torch.rand(tuple(shape[1:]), generator=generator) for generator in self.generators]
             return torch.sign(2 * torch.stack(own) - 1).to(self.device)
         if len(shape) == 4:
             shared = torch.rand((1, *shape[1:])).expand(*shape)

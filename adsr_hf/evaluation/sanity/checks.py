@@ -16,8 +16,8 @@ from adsr_hf.evaluation import verdicts as names
 from adsr_hf.evaluation.progress import Passes
 from adsr_hf.evaluation.sanity import decisions
 from adsr_hf.evaluation.sanity.gradients import RANDOM_DIRECTIONS, blind_images, slopes
-from adsr_hf.evaluation.sanity.probe import SQUARE_QUERIES, SQUARE_SMALLEST_SIDE, Probe
-from adsr_hf.evaluation.verdicts import Verdict
+from adsr_hf.evaluation.sanity.measurements import SQUARE_QUERIES, SQUARE_SMALLEST_SIDE, Probe
+from adsr_hf.evaluation.verdicts import SanityCheck
 from adsr_hf.networks.classifier import number_of_classes, pixels_to_logits
 
 SANITY_IMAGES = 100
@@ -52,7 +52,7 @@ def verdicts(
     only_square: tuple[int, int] | None = None,
     batch_size: int = 100,
     show_progress: bool = True,
-) -> list[Verdict]:
+) -> list[SanityCheck]:
     """Every sanity check of one model under one threat, on all the images that are passed (about 100 will do).
 
     Checks that count images fail when chance explains what was counted with a probability below 1%. No figure of a
@@ -102,7 +102,7 @@ def verdicts(
             found += [_unbounded(probe, len(pixels), num_classes, one_answer), _slopes(model, probe)]
             passes.finish(planned, before)
     passes.close()
-    measured = {one.name: one for one in found}
+    measured = {entry.name: entry for entry in found}
     nothing_right = "No image is classified rightly without attack, so there is nothing to break."
     return [measured.get(name) or decisions.not_applicable(name, nothing_right, len(pixels)) for name in names.CHECKS]
 
@@ -132,7 +132,7 @@ def _attack_checks(
     num_classes: int,
     undefended: LogitsFunction | None,
     only_square: tuple[int, int] | None,
-) -> list[Verdict]:
+) -> list[SanityCheck]:
     """The checks that compare attacks inside and around the threat model."""
     clean = probe.margins(probe.pixels)
     radii = list(dict.fromkeys(_scaled(threat, factor) for factor in (0.5, 1, 2)))
@@ -146,9 +146,9 @@ def _attack_checks(
     standing = torch.stack([by_radius[0], few, some, many, margin]).amax(0) <= 0
     return [
         decisions.never_rises(
-            names.RISES_WITH_EPSILON, [str(radius) for radius in radii], [one > 0 for one in by_radius], total
+            names.RISES_WITH_EPSILON, [str(radius) for radius in radii], [margins > 0 for margins in by_radius], total
         ),
-        decisions.never_rises(names.RISES_WITH_STEPS, steps, [one > 0 for one in (few, some, many)], total),
+        decisions.never_rises(names.RISES_WITH_STEPS, steps, [margins > 0 for margins in (few, some, many)], total),
         decisions.beats_noise(few, probe.noise(threat), total),
         _square(probe, threat, standing, num_classes, only_square),
         decisions.gradients_exist(blind_images(probe, threat), zero_share),
@@ -164,7 +164,7 @@ def _scaled(threat: ThreatModel, factor: float) -> ThreatModel:
 
 def _square(
     probe: Probe, threat: ThreatModel, standing: Tensor, num_classes: int, only_square: tuple[int, int] | None
-) -> Verdict:
+) -> SanityCheck:
     if only_square is not None:
         return decisions.square_adds_little(*only_square)
     if threat.norm == "L2" and min(probe.pixels.shape[2:]) < SQUARE_SMALLEST_SIDE:
@@ -185,7 +185,7 @@ def _square(
 
 def _transfer(
     probe: Probe, threat: ThreatModel, white_box: Tensor, undefended: LogitsFunction | None, total: int
-) -> Verdict:
+) -> SanityCheck:
     if undefended is None:
         why = "No undefended model of the same family was given to make images on."
         return decisions.not_applicable(names.TRANSFER, why, total)
@@ -193,7 +193,7 @@ def _transfer(
     return decisions.transfer_is_weaker(white_box, transferred > 0, total)
 
 
-def _unbounded(probe: Probe, total: int, num_classes: int, one_answer: bool) -> Verdict:
+def _unbounded(probe: Probe, total: int, num_classes: int, one_answer: bool) -> SanityCheck:
     # Linf 1 is the whole box, whatever the norm. From the image itself: a random start would break it by itself.
     margins, _ = probe.pgd(ThreatModel("Linf", 1.0), _UNBOUNDED_STEPS, random_start=False)
     if one_answer and not (margins > 0).any():
@@ -202,7 +202,7 @@ def _unbounded(probe: Probe, total: int, num_classes: int, one_answer: bool) -> 
     return decisions.reaches_chance(margins > 0, total, num_classes)
 
 
-def _slopes(model: nn.Module, probe: Probe) -> Verdict:
+def _slopes(model: nn.Module, probe: Probe) -> SanityCheck:
     measured = slopes(probe)
     coarse = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
     if coarse:

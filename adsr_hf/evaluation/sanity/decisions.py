@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adsr_hf.evaluation import verdicts as names
-from adsr_hf.evaluation.verdicts import FEWEST_IMAGES, LEVEL, Outcome, Verdict, exceeds
+from adsr_hf.evaluation.verdicts import FAILURE_LEVEL, FEWEST_IMAGES, CheckOutcome, SanityCheck, exceeds
 
 # What Square may gain, as a share of images: AutoAttack's own flag counts 0.2 points.
 SQUARE_ALLOWANCE = 0.002
@@ -20,46 +20,48 @@ SLOPE_TOLERANCE = 0.3
 CONVERGENCE_TOLERANCE = 0.25
 
 
-def not_applicable(name: str, why: str, images: int) -> Verdict:
+def not_applicable(name: str, why: str, images: int) -> SanityCheck:
     """A check that could not be made, and why."""
-    return Verdict(name, "not applicable", {"images": images}, why)
+    return SanityCheck(name, "not applicable", {"images": images}, why)
 
 
-def never_rises(name: str, settings: Sequence[str], broken: Sequence[Tensor], total: int) -> Verdict:
+def never_rises(name: str, settings: Sequence[str], broken: Sequence[Tensor], total: int) -> SanityCheck:
     """Accuracy along attacks of growing strength: fails where a stronger one breaks fewer images than chance explains.
 
     Each neighbouring pair is compared on the images that only one of the two breaks, by McNemar's exact test,
-    one-sided, at :data:`LEVEL` shared out among the pairs.
+    one-sided, at :data:`FAILURE_LEVEL` shared out among the pairs.
 
     Args:
         settings: of the attacks, weakest first.
         broken: for each attack (N,) bool, over the images that are right without attack.
         total: number of all images.
     """
-    accuracies = [_share(int((~one).sum()), total) for one in broken]
+    accuracies = [_share(int((~mask).sum()), total) for mask in broken]
     rises = []
     for weaker, stronger in zip(range(len(broken) - 1), range(1, len(broken)), strict=True):
         lost = int((broken[weaker] & ~broken[stronger]).sum())
         gained = int((broken[stronger] & ~broken[weaker]).sum())
-        rises.append(exceeds(lost, lost + gained, 0.5, LEVEL / (len(broken) - 1)))
-    trail = ", ".join(f"{_percent(one)} at {setting}" for one, setting in zip(accuracies, settings, strict=True))
-    figures = {f"accuracy at {setting}": one for setting, one in zip(settings, accuracies, strict=True)}
+        rises.append(exceeds(lost, lost + gained, 0.5, FAILURE_LEVEL / (len(broken) - 1)))
+    trail = ", ".join(
+        f"{_percent(accuracy)} at {setting}" for accuracy, setting in zip(accuracies, settings, strict=True)
+    )
+    figures = {f"accuracy at {setting}": accuracy for setting, accuracy in zip(settings, accuracies, strict=True)}
     words = f"Accuracy is {trail}"
     words += ": a stronger attack breaks fewer images, so the attacks are stuck." if any(rises) else "."
-    return Verdict(name, _outcome(not any(rises)), figures | {"images": total}, words)
+    return SanityCheck(name, _outcome(not any(rises)), figures | {"images": total}, words)
 
 
-def reaches_chance(broken: Tensor, total: int, num_classes: int) -> Verdict:
+def reaches_chance(broken: Tensor, total: int, num_classes: int) -> SanityCheck:
     """Whether accuracy, when any image may be shown in place of any other, is no higher than guessing explains."""
     right, chance = int((~broken).sum()), 1 / num_classes
     sane = not exceeds(right, total, chance)
     figures = {"accuracy": _share(right, total), "chance": chance, "images": total}
     words = f"Under an attack without bounds accuracy is {_percent(figures['accuracy'])}; chance is {_percent(chance)}"
     words += "." if sane else ": an attack that may change everything must do better, so the gradients mislead it."
-    return Verdict(names.UNBOUNDED, _outcome(sane), figures, words)
+    return SanityCheck(names.UNBOUNDED, _outcome(sane), figures, words)
 
 
-def beats_noise(pgd: Tensor, noise: Tensor, total: int) -> Verdict:
+def beats_noise(pgd: Tensor, noise: Tensor, total: int) -> SanityCheck:
     """Whether PGD brings the wrong classes further ahead than random noise, image by image (sign test).
 
     Margins decide, not broken images: where a small radius breaks nothing, PGD must still lead. Below
@@ -80,14 +82,15 @@ def beats_noise(pgd: Tensor, noise: Tensor, total: int) -> Verdict:
     sane = exceeds(wins, wins + losses, 0.5)
     words = f"PGD hurts more than random noise of the same size on {_percent(wins / len(pgd))} of the images"
     words += "." if sane else ": it should on nearly all, so its gradients lead nowhere."
-    return Verdict(names.RANDOM_NOISE, _outcome(sane), figures, words)
+    return SanityCheck(names.RANDOM_NOISE, _outcome(sane), figures, words)
 
 
-def square_adds_little(only_square: int, attacked: int) -> Verdict:
+def square_adds_little(only_square: int, attacked: int) -> SanityCheck:
     """Whether Square, which sees no gradient, breaks more images than 0.2 points that every white-box attack left.
 
     With a hundred images 0.2 points are a fifth of an image. The check therefore fails only when the images that
-    Square alone breaks are more than a true share of 0.2% explains at :data:`LEVEL`: three of 100, seven of 1,000.
+    Square alone breaks are more than a true share of 0.2% explains at :data:`FAILURE_LEVEL`: three of 100, seven of
+    1,000.
 
     Args:
         only_square: images that stood against every white-box attack and fell to Square.
@@ -99,10 +102,10 @@ def square_adds_little(only_square: int, attacked: int) -> Verdict:
     figures = {"broken by square alone": float(only_square), "share": only_square / attacked, "images": attacked}
     words = f"Square breaks {only_square} of {attacked} images that every white-box attack left standing"
     words += "." if sane else ": an attack that sees no gradient finds what gradients miss, so they mislead."
-    return Verdict(names.SQUARE, _outcome(sane), figures, words)
+    return SanityCheck(names.SQUARE, _outcome(sane), figures, words)
 
 
-def gradients_exist(blind: Tensor, zero_share: float) -> Verdict:
+def gradients_exist(blind: Tensor, zero_share: float) -> SanityCheck:
     """Whether cross-entropy has a gradient on all but 1% of the images.
 
     A zero here and there is honest (a dead unit, a cropped border); an image without any gradient cannot be attacked.
@@ -116,10 +119,10 @@ def gradients_exist(blind: Tensor, zero_share: float) -> Verdict:
     figures = {"images without gradient": share, "zero entries under pgd": round(zero_share, 4), "images": len(blind)}
     words = f"The loss has no gradient at all on {_percent(share)} of the images"
     words += "." if sane else ": there PGD is blind, and their accuracy is not robust accuracy."
-    return Verdict(names.ZERO_GRADIENT, _outcome(sane), figures, words)
+    return SanityCheck(names.ZERO_GRADIENT, _outcome(sane), figures, words)
 
 
-def deterministic(first: Tensor, second: Tensor) -> Verdict:
+def deterministic(first: Tensor, second: Tensor) -> SanityCheck:
     """Whether two forward passes over the same images agree up to rounding.
 
     Args:
@@ -132,10 +135,10 @@ def deterministic(first: Tensor, second: Tensor) -> Verdict:
     figures = {"largest difference": largest, "changed predictions": float(flips), "images": len(first)}
     words = f"Two forward passes differ by {largest:.2g} at most"
     words += "." if sane else f" and in {flips} predictions: the model is random, so attack its average instead."
-    return Verdict(names.DETERMINISTIC, _outcome(sane), figures, words)
+    return SanityCheck(names.DETERMINISTIC, _outcome(sane), figures, words)
 
 
-def gradients_hold(unusable: Tensor, random: Tensor | None, along: Tensor | None) -> Verdict:
+def gradients_hold(unusable: Tensor, random: Tensor | None, along: Tensor | None) -> SanityCheck:
     """Whether the margin's gradient is there, and small steps bear it out in the median.
 
     Single slopes bend in honest networks too, so that the median is looked at from :data:`FEWEST_IMAGES` images on.
@@ -150,11 +153,11 @@ def gradients_hold(unusable: Tensor, random: Tensor | None, along: Tensor | None
     if exceeds(int(unusable.sum()), images, ZERO_ALLOWANCE):
         figures = {"images without usable gradient": share, "images": images}
         words = f"The logits have no usable gradient on {_percent(share)} of the images: a layer blocks it."
-        return Verdict(names.GRADIENT_BLOCKING, "fail", figures, words)
+        return SanityCheck(names.GRADIENT_BLOCKING, "fail", figures, words)
     too_coarse = "Gradients exist; the model is in half precision, too coarse to compare them with small steps."
     if random is None or along is None or images < FEWEST_IMAGES:
         words = _too_few(images) if images < FEWEST_IMAGES else too_coarse
-        return Verdict(
+        return SanityCheck(
             names.GRADIENT_BLOCKING,
             "not applicable",
             {"images without usable gradient": share, "images": images},
@@ -170,10 +173,10 @@ def gradients_hold(unusable: Tensor, random: Tensor | None, along: Tensor | None
     }
     words = f"Gradients and small steps disagree by {_percent(max(medians))} in the median"
     words += "." if sane else ": the gradient is not that of the model, as with rounding or noise inside it."
-    return Verdict(names.GRADIENT_BLOCKING, _outcome(sane), figures, words)
+    return SanityCheck(names.GRADIENT_BLOCKING, _outcome(sane), figures, words)
 
 
-def converged(clean: Tensor, few_steps: Tensor, many_steps: Tensor) -> Verdict:
+def converged(clean: Tensor, few_steps: Tensor, many_steps: Tensor) -> SanityCheck:
     """Whether 10 steps gain nearly all of the loss that 100 steps gain.
 
     The loss is the margin up to 0: how far an image is behind the boundary beyond that breaks it no further.
@@ -181,7 +184,7 @@ def converged(clean: Tensor, few_steps: Tensor, many_steps: Tensor) -> Verdict:
     Args:
         clean, few_steps, many_steps: (N,), margins without attack, after 10 and after 100 steps.
     """
-    start, short, long = (float(one.clamp(max=0).sum()) for one in (clean, few_steps, many_steps))
+    start, short, long = (float(margins.clamp(max=0).sum()) for margins in (clean, few_steps, many_steps))
     images = len(clean)
     if not long - start > 1e-6 * abs(start):
         return not_applicable(names.CONVERGED, "The attack raises the loss on no image, so nothing converges.", images)
@@ -190,10 +193,10 @@ def converged(clean: Tensor, few_steps: Tensor, many_steps: Tensor) -> Verdict:
     figures = {"share of the loss gained after step 10": left, "images": images}
     words = f"Of the loss that 100 steps gain, 10 steps miss {_percent(max(0.0, left))}"
     words += "." if sane else ": it has not converged, so attack with more steps before trusting the accuracy."
-    return Verdict(names.CONVERGED, _outcome(sane), figures, words)
+    return SanityCheck(names.CONVERGED, _outcome(sane), figures, words)
 
 
-def transfer_is_weaker(white_box: Tensor, transferred: Tensor, total: int) -> Verdict:
+def transfer_is_weaker(white_box: Tensor, transferred: Tensor, total: int) -> SanityCheck:
     """Whether images made on an undefended model break no more than those made on the model itself (McNemar, exact).
 
     Args:
@@ -201,15 +204,15 @@ def transfer_is_weaker(white_box: Tensor, transferred: Tensor, total: int) -> Ve
     """
     lost, gained = int((transferred & ~white_box).sum()), int((white_box & ~transferred).sum())
     sane = not exceeds(lost, lost + gained, 0.5)
-    accuracies = [_share(int((~one).sum()), total) for one in (white_box, transferred)]
+    accuracies = [_share(int((~mask).sum()), total) for mask in (white_box, transferred)]
     figures = {"accuracy white-box": accuracies[0], "accuracy under transfer": accuracies[1], "images": total}
     words = f"Accuracy is {_percent(accuracies[1])} under images made on an undefended model and "
     words += f"{_percent(accuracies[0])} under its own"
     words += "." if sane else ": a stranger's gradients hurt more than its own, so its own mislead."
-    return Verdict(names.TRANSFER, _outcome(sane), figures, words)
+    return SanityCheck(names.TRANSFER, _outcome(sane), figures, words)
 
 
-def _outcome(sane: bool) -> Outcome:
+def _outcome(sane: bool) -> CheckOutcome:
     return "pass" if sane else "fail"
 
 

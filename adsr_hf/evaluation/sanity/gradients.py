@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.attacks.interface import image_generators
-from adsr_hf.evaluation.sanity.probe import Probe, finite
+from adsr_hf.evaluation.sanity.measurements import Probe, finite
 
 RANDOM_DIRECTIONS = 3
 # A step changes the margin by about this share of the spread of the logits: far above rounding, and still a straight
@@ -96,7 +96,7 @@ def _batch_slopes(probe: Probe, start: int) -> tuple[Tensor, Tensor, Tensor]:
         return apart / size.clamp_min(torch.finfo(size.dtype).tiny)
 
     drawn = (
-        torch.stack([torch.randn(slope.shape[1], generator=own) for own in generators]).sign()
+        torch.stack([torch.randn(slope.shape[1], generator=generator) for generator in generators]).sign()
         for _ in range(RANDOM_DIRECTIONS)
     )
     steepest = slope / slope.abs().amax(1, keepdim=True).clamp_min(torch.finfo(slope.dtype).tiny)

@@ -4,11 +4,11 @@ from typing import Any
 
 from adsr_hf.report.charts import reliability_chart
 from adsr_hf.report.markup import Html, element, figure, grid, table
-from adsr_hf.report.subjects import ShownArm, Subject
+from adsr_hf.report.report_data import ReportData, ShownArm
 from adsr_hf.report.wording import missing, number, recorded
 
 
-def calibration(subject: Subject) -> Html:
+def calibration(subject: ReportData) -> Html:
     """A diagram for each arm and condition, and what one temperature would mend."""
     texts, threat = subject.texts, subject.threat
     conditions = ["clean"] if threat is None else ["clean", threat]
@@ -25,12 +25,12 @@ def calibration(subject: Subject) -> Html:
     return element("section", *parts)
 
 
-def _chart(arm: ShownArm, condition: str, subject: Subject) -> Html | None:
+def _chart(arm: ShownArm, condition: str, subject: ReportData) -> Html | None:
     texts = subject.texts
     bins = arm.summary["reliability"].get(condition)
     if bins is None:
         return None
-    filled = [(one["confidence"], one["accuracy"], one["count"]) for one in bins if one["count"]]
+    filled = [(bin_["confidence"], bin_["accuracy"], bin_["count"]) for bin_ in bins if bin_["count"]]
     named = texts("calibration.clean") if condition == "clean" else texts("calibration.attacked", threat=condition)
     name = arm.names[0]
     figures = arm.members[0].records.summary["figures"]
@@ -54,7 +54,7 @@ def _record(arm: ShownArm) -> dict[str, Any] | None:
     return record if arm.summary["model"]["published"] else None
 
 
-def _published(arm: ShownArm, subject: Subject) -> Html:
+def _published(arm: ShownArm, subject: ReportData) -> Html:
     """The temperature that is folded into the arm's head, with ECE before and after; or why there is none."""
     texts, record = subject.texts, _record(arm)
     assert record is not None
@@ -81,7 +81,7 @@ def _published(arm: ShownArm, subject: Subject) -> Html:
     return element("div", element("p", told), table(head, rows, label=texts("calibration.title")))
 
 
-def _temperature(arm: ShownArm, subject: Subject) -> str:
+def _temperature(arm: ShownArm, subject: ReportData) -> str:
     texts = subject.texts
     fitted, after = arm.summary["temperature"], arm.value("ece_after_temperature")
     if fitted is None or after is None:

@@ -4,7 +4,7 @@ from adsr_hf.decision.deltas import Delta
 from adsr_hf.evaluation.classes import confusion_matrix, majority_of
 from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
 from adsr_hf.report.markup import Html, element, grid, joined, table
-from adsr_hf.report.subjects import ShownArm, Subject, Value
+from adsr_hf.report.report_data import ReportData, ShownArm, Value
 from adsr_hf.report.texts import Texts
 from adsr_hf.report.wording import change, css_of, missing, number, with_interval
 
@@ -14,7 +14,7 @@ _SHOWN_CLASSES = 20
 _CONFUSION_CLASSES = 12
 
 
-def classes(subject: Subject) -> Html:
+def classes(subject: ReportData) -> Html:
     """Accuracy of every class clean and attacked with its verdict, error rates of two, confusion matrices."""
     texts = subject.texts
     names = _worst_first(subject)
@@ -31,7 +31,7 @@ def classes(subject: Subject) -> Html:
     return element("section", *parts, *_confusions(subject))
 
 
-def shown_conditions(subject: Subject) -> list[str]:
+def shown_conditions(subject: ReportData) -> list[str]:
     """Clean, and the threat that the page leads with."""
     return [CLEAN] if subject.threat is None else [CLEAN, subject.threat]
 
@@ -41,7 +41,7 @@ def condition_name(condition: str, texts: Texts) -> str:
     return texts("calibration.clean") if condition == CLEAN else texts("calibration.attacked", threat=condition)
 
 
-def majority_lines(subject: Subject) -> list[Html]:
+def majority_lines(subject: ReportData) -> list[Html]:
     """The share of the most frequent class, and a warning for every arm that is not shown to be better than that."""
     texts = subject.texts
     majority = majority_of(subject.first.members[0].records)
@@ -50,15 +50,19 @@ def majority_lines(subject: Subject) -> list[Html]:
     ]
     for arm in subject.arms:
         beaten = [majority_of(member.records)["beaten"] for member in arm.members]
-        failed = [one for one in shown_conditions(subject) if not all(own.get(one, True) for own in beaten)]
+        failed = [
+            condition
+            for condition in shown_conditions(subject)
+            if not all(conditions.get(condition, True) for conditions in beaten)
+        ]
         if failed:
-            where = texts("list.comma").join(condition_name(one, texts) for one in failed)
+            where = texts("list.comma").join(condition_name(condition, texts) for condition in failed)
             words = texts("classes.not_beaten", arm=arm.name, conditions=where, name=majority["class"])
             lines.append(element("strong", words, css="bad"))
     return lines
 
 
-def worse_classes(subject: Subject) -> list[Delta]:
+def worse_classes(subject: ReportData) -> list[Delta]:
     """Class accuracies, clean and under the page's threat, in which the candidate is worse than the current model."""
     if subject.comparison is None:
         return []
@@ -70,24 +74,24 @@ def worse_classes(subject: Subject) -> list[Delta]:
     return [delta for delta in found if delta is not None and delta.verdict == "worse"]
 
 
-def weakest_class(subject: Subject) -> str | None:
+def weakest_class(subject: ReportData) -> str | None:
     """The class of the first arm with the lowest accuracy, clean or attacked."""
     return next(iter(_worst_first(subject)), None)
 
 
-def _worst_first(subject: Subject) -> list[str]:
+def _worst_first(subject: ReportData) -> list[str]:
     """Classes with an image, the worst of the first arm first."""
     conditions = shown_conditions(subject)
     lowest: dict[str, tuple[float, float]] = {}
     for name in subject.first.summary["model"]["class_names"]:
         values = [subject.first.value(class_figure(name, condition)) for condition in conditions]
-        there = [one.value for one in values if one is not None]
+        there = [value.value for value in values if value is not None]
         if there:
             lowest[name] = min(there), there[0]
     return sorted(lowest, key=lambda name: lowest[name])
 
 
-def _table(condition: str, names: list[str], subject: Subject) -> Html:
+def _table(condition: str, names: list[str], subject: ReportData) -> Html:
     texts = subject.texts
     compared = subject.comparison is not None
     head = [texts("classes.head.class"), texts("classes.head.images")]
@@ -98,7 +102,7 @@ def _table(condition: str, names: list[str], subject: Subject) -> Html:
     return joined([element("h3", texts("classes.table", condition=title)), table(head, rows, label=title)])
 
 
-def _row(name: str, condition: str, subject: Subject) -> list[str]:
+def _row(name: str, condition: str, subject: ReportData) -> list[str]:
     figure_of_class = class_figure(name, condition)
     entry = subject.first.summary["figures"][figure_of_class]
     cells: list[str] = [name, f"{entry['images']:,}"]
@@ -107,7 +111,7 @@ def _row(name: str, condition: str, subject: Subject) -> list[str]:
     return [*cells, *(with_interval("accuracy", arm.value(figure_of_class), subject.texts) for arm in subject.arms)]
 
 
-def _verdict(delta: Delta | None, subject: Subject) -> list[str]:
+def _verdict(delta: Delta | None, subject: ReportData) -> list[str]:
     if delta is None:
         return ["–", "–"]
     low, high = (change(delta.name, end) for end in delta.interval)
@@ -117,7 +121,7 @@ def _verdict(delta: Delta | None, subject: Subject) -> list[str]:
     ]
 
 
-def _error_rates(subject: Subject) -> list[Html]:
+def _error_rates(subject: ReportData) -> list[Html]:
     """Of two classes, how often each is read as the other; called missed and false alarm where one is positive."""
     texts, names = subject.texts, subject.first.summary["model"]["class_names"]
     if len(names) != 2:
@@ -142,7 +146,7 @@ def _complement(value: Value | None) -> Value | None:
     return None if value is None else Value(1 - value.value, 1 - value.high, 1 - value.low)
 
 
-def _confusions(subject: Subject) -> list[Html]:
+def _confusions(subject: ReportData) -> list[Html]:
     texts, names = subject.texts, subject.first.summary["model"]["class_names"]
     title = element("h3", texts("classes.confusion"))
     if len(names) > _CONFUSION_CLASSES:
@@ -156,7 +160,7 @@ def _confusions(subject: Subject) -> list[Html]:
     return [title, element("p", texts("classes.confusion_reading"), css="note"), grid(tables)]
 
 
-def _confusion_caption(arm: ShownArm, condition: str, subject: Subject) -> str:
+def _confusion_caption(arm: ShownArm, condition: str, subject: ReportData) -> str:
     accuracy = arm.members[0].records.figure(attacked_name("accuracy", condition))
     return subject.texts(
         "classes.confusion_caption",
@@ -166,11 +170,17 @@ def _confusion_caption(arm: ShownArm, condition: str, subject: Subject) -> str:
     )
 
 
-def _confusion(arm: ShownArm, condition: str, subject: Subject) -> Html:
+def _confusion(arm: ShownArm, condition: str, subject: ReportData) -> Html:
     names = arm.summary["model"]["class_names"]
     counts = confusion_matrix(arm.members[0].records, condition).tolist()
     rows = [
-        [name, *(element("b", f"{count:,}") if row == column else f"{count:,}" for column, count in enumerate(own))]
-        for row, (name, own) in enumerate(zip(names, counts, strict=True))
+        [
+            name,
+            *(
+                element("b", f"{count:,}") if row == column else f"{count:,}"
+                for column, count in enumerate(row_counts)
+            ),
+        ]
+        for row, (name, row_counts) in enumerate(zip(names, counts, strict=True))
     ]
     return table([subject.texts("classes.head.confusion"), *names], rows, label=subject.texts("classes.confusion"))

@@ -3,11 +3,11 @@
 from adsr_hf.decision.compare import Comparison, is_of_class
 from adsr_hf.decision.deltas import Delta, higher_is_better
 from adsr_hf.report.markup import Html, bullets, element, joined, table
-from adsr_hf.report.subjects import ShownArm, Subject
+from adsr_hf.report.report_data import ReportData, ShownArm
 from adsr_hf.report.wording import change, css_of, figure_name, missing, number, recorded, with_interval
 
 
-def comparison(subject: Subject) -> Html:
+def comparison(subject: ReportData) -> Html:
     """The first arm against each other one: differences with paired intervals and verdicts; or why there are none."""
     texts = subject.texts
     title = element("h2", texts("comparison.title"))
@@ -27,7 +27,7 @@ def comparison(subject: Subject) -> Html:
     return element("section", *parts)
 
 
-def _compared(other: ShownArm, found: Comparison, subject: Subject) -> list[Html]:
+def _compared(other: ShownArm, found: Comparison, subject: ReportData) -> list[Html]:
     texts = subject.texts
     head = [texts(f"comparison.head.{key}") for key in ("figure", "verdict", "change", "candidate", "current", "p")]
     rows = [_row(delta, other, subject) for delta in found.deltas if not is_of_class(delta.name)]
@@ -40,7 +40,7 @@ def _compared(other: ShownArm, found: Comparison, subject: Subject) -> list[Html
     ]
 
 
-def _row(delta: Delta, other: ShownArm, subject: Subject) -> list[str]:
+def _row(delta: Delta, other: ShownArm, subject: ReportData) -> list[str]:
     texts, arms = subject.texts, (subject.first, other)
     name = delta.name
     wanted = "↑" if higher_is_better(name) else "↓"
@@ -60,7 +60,7 @@ def _row(delta: Delta, other: ShownArm, subject: Subject) -> list[str]:
     ]
 
 
-def _verdict(delta: Delta, subject: Subject) -> str:
+def _verdict(delta: Delta, subject: ReportData) -> str:
     if delta.adjusted_p_value is None:
         return subject.texts("comparison.untested")
     return subject.texts(f"comparison.verdict.{delta.verdict}")
@@ -74,7 +74,7 @@ def _p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _not_compared(found: Comparison, subject: Subject) -> list[Html]:
+def _not_compared(found: Comparison, subject: ReportData) -> list[Html]:
     """What could not be compared, and why.
 
     Inference time has a section of its own, and under the last attack stands what stands under all of them.

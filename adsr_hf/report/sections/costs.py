@@ -5,10 +5,10 @@ from typing import Any
 
 from adsr_hf.decision.arms import Member
 from adsr_hf.report.markup import Html, element, table
-from adsr_hf.report.subjects import Subject
+from adsr_hf.report.report_data import ReportData
 
 
-def costs(subject: Subject) -> Html:
+def costs(subject: ReportData) -> Html:
     """A column for each run."""
     texts = subject.texts
     missing = texts("missing.record")

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from adsr_hf.report.markup import Html, element, grid
-from adsr_hf.report.subjects import ShownArm, Subject, evaluation_folder
+from adsr_hf.report.report_data import ReportData, ShownArm, evaluation_folder
 from adsr_hf.report.wording import missing
 from adsr_hf.settings.errors import RecordsError
 
@@ -18,7 +18,7 @@ MOST_SHOWN = 6
 ENLARGED = 10
 
 
-def gallery(subject: Subject) -> Html:
+def gallery(subject: ReportData) -> Html:
     """A few triples of each arm's first run."""
     texts = subject.texts
     parts = [element("h2", texts("gallery.title")), element("p", texts("gallery.intro", times=ENLARGED))]
@@ -43,7 +43,7 @@ def enlarged_difference(clean: np.ndarray, adversarial: np.ndarray) -> np.ndarra
     return enlarged
 
 
-def _card(example: dict[str, Any], arm: ShownArm, subject: Subject) -> Html:
+def _card(example: dict[str, Any], arm: ShownArm, subject: ReportData) -> Html:
     texts, names = subject.texts, arm.summary["model"]["class_names"]
     folder = evaluation_folder(arm.members[0])
     clean, adversarial = (_pixels(folder, example[kind]) for kind in ("clean", "adversarial"))

@@ -2,10 +2,10 @@
 
 from adsr_hf.report.drawing import swatch
 from adsr_hf.report.markup import Html, element
-from adsr_hf.report.subjects import Subject
+from adsr_hf.report.report_data import ReportData
 
 
-def legend(subject: Subject) -> Html:
+def legend(subject: ReportData) -> Html:
     """Every arm's line with its name."""
     entries = [element("li", Html(swatch(arm.style)), arm.name) for arm in subject.arms]
     return element("ul", *entries, css="legend")

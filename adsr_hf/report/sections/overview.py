@@ -4,8 +4,8 @@ from statistics import fmean
 
 from adsr_hf.evaluation.figure_names import CLEAN, class_figure, read_class_figure
 from adsr_hf.report.markup import Html, bullets, element, joined
+from adsr_hf.report.report_data import ReportData
 from adsr_hf.report.sections.classes import condition_name, majority_lines, weakest_class, worse_classes
-from adsr_hf.report.subjects import Subject
 from adsr_hf.report.wording import change, css_of, figure_name, number, span, threat_words
 
 # AutoAttack's, the field's standard; short of them robust accuracy is a loose upper bound.
@@ -13,7 +13,7 @@ STANDARD_ATTACKS = {"apgd-ce", "apgd-t", "fab-t", "square"}
 _HEADLINES = ("accuracy", "robust_accuracy", "noise/accuracy", "noise/flip_rate", "ece")
 
 
-def overview(subject: Subject) -> Html:
+def overview(subject: ReportData) -> Html:
     """Tiles with the main figures, then sentences."""
     texts = subject.texts
     lines = [*_measured(subject), *majority_lines(subject), *_classes(subject)]
@@ -25,14 +25,14 @@ def overview(subject: Subject) -> Html:
     return element("section", *parts, bullets(lines), css="overview")
 
 
-def headline_names(subject: Subject) -> list[str]:
+def headline_names(subject: ReportData) -> list[str]:
     """Names of the figures that the page leads with."""
     threat = subject.threat
     names = [f"{threat}/{name}" if name == "robust_accuracy" else name for name in _HEADLINES]
     return [name for name in names if threat is not None or "robust" not in name]
 
 
-def _tiles(subject: Subject) -> Html:
+def _tiles(subject: ReportData) -> Html:
     texts, first = subject.texts, subject.first
     tiles = []
     for name in headline_names(subject):
@@ -52,12 +52,12 @@ def _tiles(subject: Subject) -> Html:
     return joined([element("p", texts("overview.tiles", name=first.name)), element("div", *tiles, css="tiles")])
 
 
-def _range_words(subject: Subject, interval: str) -> str:
+def _range_words(subject: ReportData, interval: str) -> str:
     several = len(subject.first.members) > 1
     return subject.texts("range.seeds" if several else "range.interval", interval=interval)
 
 
-def _verdicts(subject: Subject) -> Html:
+def _verdicts(subject: ReportData) -> Html:
     """Which of the main figures the candidate makes better or worse."""
     texts = subject.texts
     names = {"candidate": subject.arms[0].name, "current": subject.arms[1].name}
@@ -80,7 +80,7 @@ def _verdicts(subject: Subject) -> Html:
     return element("p", texts("sentence.space").join(sentences), css="lead")
 
 
-def _measured(subject: Subject) -> list[str]:
+def _measured(subject: ReportData) -> list[str]:
     texts, first, threat = subject.texts, subject.first, subject.threat
     images = f"{first.summary['data']['images']:,}"
     accuracy, ece = first.value("accuracy"), first.value("ece")
@@ -106,7 +106,7 @@ def _measured(subject: Subject) -> list[str]:
     return lines
 
 
-def _other_conditions(subject: Subject) -> list[Html]:
+def _other_conditions(subject: ReportData) -> list[Html]:
     """A warning for each arm whose figures cannot stand beside the first one's."""
     first, images = subject.first, f"{subject.first.summary['data']['images']:,}"
     return [
@@ -126,14 +126,14 @@ def _other_conditions(subject: Subject) -> list[Html]:
     ]
 
 
-def _classes(subject: Subject) -> list[Html]:
+def _classes(subject: ReportData) -> list[Html]:
     """The weakest class of the first arm, and the classes for which it is worse than the current model."""
     texts, first, threat = subject.texts, subject.first, subject.threat
     lines = []
     weakest = weakest_class(subject)
     if threat is not None and weakest is not None:
         values = [first.value(class_figure(weakest, condition)) for condition in (CLEAN, threat)]
-        clean, robust = ("–" if one is None else number("accuracy", one.value) for one in values)
+        clean, robust = ("–" if value is None else number("accuracy", value.value) for value in values)
         lines.append(element("span", texts("classes.worst", name=weakest, clean=clean, robust=robust)))
     worse = worse_classes(subject)
     if worse:
@@ -147,11 +147,11 @@ def _classes(subject: Subject) -> list[Html]:
     return lines
 
 
-def _sanity(subject: Subject) -> Html:
+def _sanity(subject: ReportData) -> Html:
     texts = subject.texts
-    verdicts = [one for member in subject.first.members for one in member.records.summary["sanity"]]
-    decided = [one for one in verdicts if one["outcome"] != "not applicable"]
-    failed = [one["name"] for one in decided if one["outcome"] == "fail"]
+    verdicts = [check for member in subject.first.members for check in member.records.summary["sanity"]]
+    decided = [check for check in verdicts if check["outcome"] != "not applicable"]
+    failed = [check["name"] for check in decided if check["outcome"] == "fail"]
     if not verdicts:
         return element("span", texts("overview.no_sanity"))
     if not decided:
@@ -167,13 +167,13 @@ def _sanity(subject: Subject) -> Html:
     return element("strong", words, css="bad")
 
 
-def sanity_name(name: str, subject: Subject) -> str:
+def sanity_name(name: str, subject: ReportData) -> str:
     """What people call a check; its own name where the page has none."""
     key = f"sanity.{name}"
     return subject.texts(key) if key in subject.texts else name
 
 
-def _overfitting(subject: Subject) -> list[str]:
+def _overfitting(subject: ReportData) -> list[str]:
     drop = subject.first.members[0].overfitting
     if drop is None:
         return []

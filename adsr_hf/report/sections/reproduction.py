@@ -8,7 +8,7 @@ import yaml
 
 from adsr_hf.decision.arms import Member
 from adsr_hf.report.markup import Html, element, table
-from adsr_hf.report.subjects import Subject
+from adsr_hf.report.report_data import ReportData
 from adsr_hf.report.wording import missing
 from adsr_hf.settings.calibration import CalibrationArguments
 from adsr_hf.settings.data import DataArguments
@@ -45,7 +45,7 @@ _TRAINING = (
 )
 
 
-def reproduction(subject: Subject) -> Html:
+def reproduction(subject: ReportData) -> Html:
     """For each run the recipe and the commands, then one table of versions and fingerprints."""
     texts = subject.texts
     parts = [element("h2", texts("reproduction.title")), element("p", texts("reproduction.intro"))]
@@ -90,8 +90,8 @@ def evaluate_command(member: Member) -> str:
     words = ["adsr", "evaluate", summary["model"]["source"]]
     if summary["threats"]:
         words += ["--threat", *summary["threats"], "--attacks", *member.records.attacks]
-    pgd: dict[str, Any] = next((one for one in summary["attacks"] if one["name"] in ("pgd", "margin")), {})
-    square: dict[str, Any] = next((one for one in summary["attacks"] if one["name"] == "square"), {})
+    pgd: dict[str, Any] = next((attack for attack in summary["attacks"] if attack["name"] in ("pgd", "margin")), {})
+    square: dict[str, Any] = next((attack for attack in summary["attacks"] if attack["name"] == "square"), {})
     settings = {
         "attack_steps": pgd.get("num_steps"),
         "attack_restarts": pgd.get("restarts"),
@@ -108,25 +108,25 @@ def evaluate_command(member: Member) -> str:
     return shlex.join(words)
 
 
-def _facts(subject: Subject) -> list[list[str]]:
+def _facts(subject: ReportData) -> list[list[str]]:
     texts = subject.texts
     summaries = [member.records.summary for _, _, member in subject.members]
     runs = [member.run or {} for _, _, member in subject.members]
     rows = [
-        [texts("reproduction.model"), *(one["model"]["fingerprint"] for one in summaries)],
-        [texts("reproduction.data"), *(one["data"]["fingerprint"] for one in summaries)],
+        [texts("reproduction.model"), *(summary["model"]["fingerprint"] for summary in summaries)],
+        [texts("reproduction.data"), *(summary["data"]["fingerprint"] for summary in summaries)],
         [
             texts("reproduction.training_seed"),
             *(str(run.get("config", {}).get("seed", texts("missing.record"))) for run in runs),
         ],
-        [texts("reproduction.seed"), *(str(one["seed"]) for one in summaries)],
+        [texts("reproduction.seed"), *(str(summary["seed"]) for summary in summaries)],
         [texts("reproduction.training_versions"), *(_versions(run.get("versions"), subject) for run in runs)],
-        [texts("reproduction.versions"), *(_versions(one["versions"], subject) for one in summaries)],
+        [texts("reproduction.versions"), *(_versions(summary["versions"], subject) for summary in summaries)],
     ]
     return [[row[0], *(element("code", cell) for cell in row[1:])] for row in rows]
 
 
-def _versions(versions: dict[str, str] | None, subject: Subject) -> str:
+def _versions(versions: dict[str, str] | None, subject: ReportData) -> str:
     if not versions:
         return subject.texts("missing.record")
     return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))

@@ -3,8 +3,8 @@
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.report.charts import Line, line_chart
 from adsr_hf.report.markup import Html, element, figure, grid, table
+from adsr_hf.report.report_data import ReportData, ShownArm, Value, trained_threat
 from adsr_hf.report.sections.legend import legend
-from adsr_hf.report.subjects import ShownArm, Subject, Value, trained_threat
 from adsr_hf.report.texts import Texts
 from adsr_hf.report.wording import figure_name, missing, with_interval
 
@@ -16,13 +16,13 @@ _LEAST_SPAN = 0.2
 _NOISE = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
 
 
-def figures_table(subject: Subject) -> Html:
+def figures_table(subject: ReportData) -> Html:
     """Every figure of every arm with its interval."""
     texts = subject.texts
     names = [*_CLEAN, *_CLEAN_LOSSES]
-    threats = list(dict.fromkeys(one for arm in subject.arms for one in arm.summary["threats"]))
+    threats = list(dict.fromkeys(threat for arm in subject.arms for threat in arm.summary["threats"]))
     for threat in threats:
-        attacks = list(dict.fromkeys(one["name"] for arm in subject.arms for one in arm.summary["attacks"]))
+        attacks = list(dict.fromkeys(attack["name"] for arm in subject.arms for attack in arm.summary["attacks"]))
         names += [f"{threat}/robust_accuracy", *(f"{threat}/{attack}/robust_accuracy" for attack in attacks)]
         names += [f"{threat}/{name}" for name in _ATTACKED]
     names += _NOISE
@@ -38,10 +38,10 @@ def figures_table(subject: Subject) -> Html:
     )
 
 
-def attack_curves(subject: Subject) -> Html:
+def attack_curves(subject: ReportData) -> Html:
     """Accuracy against the attacker's radius, one chart for each norm."""
     texts = subject.texts
-    norms = list(dict.fromkeys(_norm(one) for arm in subject.arms for one in arm.summary["threats"]))
+    norms = list(dict.fromkeys(_norm(threat) for arm in subject.arms for threat in arm.summary["threats"]))
     title = element("h2", texts("attack.title"))
     if not norms:
         return element("section", title, missing(texts("attack.missing")))
@@ -56,15 +56,15 @@ def _norm(threat: str) -> str:
     return ThreatModel.parse(threat).norm
 
 
-def _attack_chart(norm: str, subject: Subject) -> Html:
+def _attack_chart(norm: str, subject: ReportData) -> Html:
     texts = subject.texts
     # Linf radii are read as grey levels of an 8-bit image.
     unit = 255 if norm == "Linf" else 1
     lines = []
     for arm in subject.arms:
-        own = sorted((ThreatModel.parse(one).epsilon * unit, one) for one in arm.summary["threats"])
+        own = sorted((ThreatModel.parse(threat).epsilon * unit, threat) for threat in arm.summary["threats"])
         points = [(0.0, arm.value("accuracy"))]
-        points += [(radius, arm.value(f"{one}/robust_accuracy")) for radius, one in own if _norm(one) == norm]
+        points += [(radius, arm.value(f"{threat}/robust_accuracy")) for radius, threat in own if _norm(threat) == norm]
         lines.append(_line(arm, points))
     trained = trained_threat(subject.first.members[0])
     marked = None
@@ -82,7 +82,7 @@ def _attack_chart(norm: str, subject: Subject) -> Html:
     return figure(drawing, caption)
 
 
-def noise_curves(subject: Subject) -> Html:
+def noise_curves(subject: ReportData) -> Html:
     """Accuracy and changed decisions against severity: the mean over kinds first, then kind by kind."""
     texts = subject.texts
     title = element("h2", texts("noise.title"))
@@ -119,7 +119,7 @@ def noise_name(kind: str, texts: Texts) -> str:
     return texts(key) if key in texts else kind
 
 
-def _noise_bounds(subject: Subject) -> tuple[float, float]:
+def _noise_bounds(subject: ReportData) -> tuple[float, float]:
     """One vertical axis for all panels of accuracy, as wide as what is on them: on 0–100% they would look flat."""
     values = [
         value
@@ -128,7 +128,7 @@ def _noise_bounds(subject: Subject) -> tuple[float, float]:
         if name == "accuracy" or (name.startswith("noise/") and name.endswith("/accuracy"))
         if (value := arm.value(name)) is not None
     ]
-    low, high = min(one.low for one in values), max(one.high for one in values)
+    low, high = min(value.low for value in values), max(value.high for value in values)
     centre, half = (low + high) / 2, max((high - low) / 2, _LEAST_SPAN / 2) * 1.05
     return max(0.0, centre - half), min(1.02, centre + half)
 
@@ -138,7 +138,7 @@ def _noise_chart(
     name: str,
     kinds: list[str],
     severities: list[int],
-    subject: Subject,
+    subject: ReportData,
     *,
     bounds: tuple[float, float] | None,
     small: bool,
@@ -149,7 +149,7 @@ def _noise_chart(
         points: list[tuple[float, Value | None]] = [(0.0, origin)]
         for severity in severities:
             found = [arm.value(f"noise/{kind}/{severity}/{name}") for kind in kinds]
-            points.append((float(severity), _mean([one for one in found if one is not None])))
+            points.append((float(severity), _mean([entry for entry in found if entry is not None])))
         lines.append(_line(arm, points if any(value for _, value in points[1:]) else []))
     texts = subject.texts
     drawing = line_chart(
@@ -168,7 +168,7 @@ def _mean(values: list[Value]) -> Value | None:
     """One value as it is; of several the mean, without an interval, since they share their images."""
     if not values:
         return None
-    mean = sum(one.value for one in values) / len(values)
+    mean = sum(value.value for value in values) / len(values)
     return values[0] if len(values) == 1 else Value(mean, mean, mean)
 
 
@@ -183,6 +183,6 @@ def _line(arm: ShownArm, points: list[tuple[float, Value | None]]) -> Line:
     )
 
 
-def _described(caption: str, subject: Subject, key: str) -> str:
+def _described(caption: str, subject: ReportData, key: str) -> str:
     names = subject.texts("list.comma").join(arm.name for arm in subject.arms)
     return subject.texts("figure.described", title=subject.texts(key), caption=caption, names=names)

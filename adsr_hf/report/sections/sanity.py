@@ -3,34 +3,36 @@
 from typing import Any
 
 from adsr_hf.report.markup import Html, element, joined, table
+from adsr_hf.report.report_data import ReportData
 from adsr_hf.report.sections.overview import sanity_name
-from adsr_hf.report.subjects import Subject
 from adsr_hf.report.wording import missing, recorded
 
 _CSS = {"pass": "good", "fail": "bad", "not applicable": "muted"}
 
 
-def sanity(subject: Subject) -> Html:
+def sanity(subject: ReportData) -> Html:
     """A row for each check, a column for each run."""
     texts = subject.texts
     parts = [element("h2", texts("checks.title"))]
     verdicts = [
-        (name, {one["name"]: one for one in member.records.summary["sanity"]}) for _, name, member in subject.members
+        (name, {check["name"]: check for check in member.records.summary["sanity"]})
+        for _, name, member in subject.members
     ]
-    measured = [(name, own) for name, own in verdicts if own]
+    measured = [(name, check) for name, check in verdicts if check]
     if measured:
         parts.append(element("p", texts("checks.intro")))
-        checks = list(dict.fromkeys(check for _, own in measured for check in own))
+        checks = list(dict.fromkeys(name for _, results in measured for name in results))
         rows = [
-            [sanity_name(check, subject), *(_cell(own.get(check), subject) for _, own in measured)] for check in checks
+            [sanity_name(check, subject), *(_cell(results.get(check), subject) for _, results in measured)]
+            for check in checks
         ]
         head = [texts("checks.head"), *(name for name, _ in measured)]
         parts.append(element("div", table(head, rows, label=texts("checks.title")), css="wordy"))
-    parts += [missing(texts("checks.missing", name=name)) for name, own in verdicts if not own]
+    parts += [missing(texts("checks.missing", name=name)) for name, check in verdicts if not check]
     return element("section", *parts)
 
 
-def _cell(verdict: dict[str, Any] | None, subject: Subject) -> Html:
+def _cell(verdict: dict[str, Any] | None, subject: ReportData) -> Html:
     texts = subject.texts
     if verdict is None:
         return element("span", texts("missing.cell"), css="muted")

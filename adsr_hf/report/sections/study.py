@@ -62,7 +62,9 @@ def _majority(variant: Record, texts: Texts) -> list[Html]:
     lines = [element("p", texts("classes.majority", name=majority["class"], share=share))]
     for row in variant["rows"]:
         if row["majority_not_beaten"]:
-            where = texts("list.comma").join(condition_name(one, texts) for one in row["majority_not_beaten"])
+            where = texts("list.comma").join(
+                condition_name(condition, texts) for condition in row["majority_not_beaten"]
+            )
             words = texts("classes.not_beaten", arm=row["name"], conditions=where, name=majority["class"])
             lines.append(element("p", element("strong", words, css="bad")))
     return lines
@@ -91,7 +93,7 @@ def _tests(variant: Record, baseline: str, texts: Texts) -> list[Html]:
 
 
 def _test(name: str, delta: Record, variant: Record, texts: Texts) -> list[str]:
-    low, high = (change(name, one) for one in delta["interval"])
+    low, high = (change(name, end) for end in delta["interval"])
     css = _MARKS.get(delta["verdict"], ("", "", "muted"))[2]
     p_value = delta["adjusted_p_value"]
     return [
@@ -134,9 +136,9 @@ def _unfinished(record: Record, texts: Texts) -> list[Html]:
     if not record["unfinished"]:
         return []
     lines = [
-        joined([one["name"], texts("colon"), element("q", one["error"], lang="en")])
-        if one["error"]
-        else joined([one["name"], texts("colon"), texts("study.not_run")])
-        for one in record["unfinished"]
+        joined([cell["name"], texts("colon"), element("q", cell["error"], lang="en")])
+        if cell["error"]
+        else joined([cell["name"], texts("colon"), texts("study.not_run")])
+        for cell in record["unfinished"]
     ]
     return [element("p", texts("study.unfinished")), bullets(lines)]

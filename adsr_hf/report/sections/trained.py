@@ -4,21 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from adsr_hf.report.markup import Html, element, joined, table
-from adsr_hf.report.subjects import ShownArm, Subject, trained_threat
+from adsr_hf.report.report_data import ReportData, ShownArm, trained_threat
 from adsr_hf.report.texts import Texts
 from adsr_hf.report.wording import missing, recorded, threat_words
 
 _SPLITS = ("train", "validation", "test")
 
 
-def trained(subject: Subject) -> Html:
+def trained(subject: ReportData) -> Html:
     """A table with a column for each arm."""
     texts = subject.texts
     facts = [_facts(arm, texts) for arm in subject.arms]
-    keys = list(dict.fromkeys(key for own in facts for key in own))
+    keys = list(dict.fromkeys(key for row in facts for key in row))
     absent = ["–" if arm.members[0].run else texts("missing.record") for arm in subject.arms]
     rows = [
-        [texts(f"trained.{key}"), *(own.get(key, mark) for own, mark in zip(facts, absent, strict=True))]
+        [texts(f"trained.{key}"), *(row.get(key, mark) for row, mark in zip(facts, absent, strict=True))]
         for key in keys
     ]
     unknown = [arm.name for arm in subject.arms if arm.members[0].run is None]

@@ -5,8 +5,8 @@ from typing import Any
 
 from adsr_hf.report.charts import Line, Mark, line_chart
 from adsr_hf.report.markup import Html, element, figure, grid, table
+from adsr_hf.report.report_data import ReportData, ShownArm
 from adsr_hf.report.sections.legend import legend
-from adsr_hf.report.subjects import ShownArm, Subject
 from adsr_hf.report.wording import missing, number
 
 _CURVES = {
@@ -18,7 +18,7 @@ _CURVES = {
 _SCHEDULES = ("temperature", "interpolation", "mean_lambda", "epsilon")
 
 
-def training(subject: Subject) -> Html:
+def training(subject: ReportData) -> Html:
     """Curves with best and last marked, the table of what was lost, then the schedules."""
     texts = subject.texts
     parts = [element("h2", texts("training.title"))]
@@ -48,7 +48,7 @@ def logged(run: Mapping[str, Any] | None, figure_key: str) -> list[tuple[float, 
     return sorted(found.items())
 
 
-def _curve(key: str, subject: Subject) -> Html | None:
+def _curve(key: str, subject: ReportData) -> Html | None:
     texts = subject.texts
     words = len(subject.members) == 1
     lines = [
@@ -73,7 +73,7 @@ def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _best_and_last(run: Mapping[str, Any] | None, key: str, subject: Subject, *, words: bool) -> list[Mark]:
+def _best_and_last(run: Mapping[str, Any] | None, key: str, subject: ReportData, *, words: bool) -> list[Mark]:
     """Marks on the curves of robust accuracy; with words where there is room for them."""
     weights = {"robust": "student", "teacher_robust": "teacher"}.get(key)
     drop = (run or {}).get("robust_overfitting", {}).get(weights) if weights else None
@@ -86,7 +86,7 @@ def _best_and_last(run: Mapping[str, Any] | None, key: str, subject: Subject, *,
     return marks
 
 
-def _overfitting(subject: Subject) -> Html:
+def _overfitting(subject: ReportData) -> Html:
     texts = subject.texts
     head = [texts(f"training.head.{key}") for key in ("run", "best", "last", "gap")]
     rows = []
@@ -102,7 +102,7 @@ def _overfitting(subject: Subject) -> Html:
     return table(head, rows, label=texts("training.title"))
 
 
-def _schedule(key: str, subject: Subject) -> Html | None:
+def _schedule(key: str, subject: ReportData) -> Html | None:
     texts = subject.texts
     lines = [
         Line(arm.style, *_columns(points))
@@ -128,6 +128,6 @@ def _is_annealed(arm: ShownArm, key: str) -> bool:
     return key != "epsilon" or bool(run and run["config"].get("epsilon_ramp_epochs"))
 
 
-def _described(caption: str, subject: Subject) -> str:
+def _described(caption: str, subject: ReportData) -> str:
     names = subject.texts("list.comma").join(arm.name for arm in subject.arms)
     return subject.texts("figure.described", title=subject.texts("training.title"), caption=caption, names=names)

@@ -1,15 +1,15 @@
 """How far the figures can be trusted, and what they do not say."""
 
 from adsr_hf.report.markup import Html, bullets, element, joined
+from adsr_hf.report.report_data import ReportData
 from adsr_hf.report.sections.overview import STANDARD_ATTACKS
-from adsr_hf.report.subjects import Subject
 from adsr_hf.report.wording import recorded
 
 
-def trust(subject: Subject) -> Html:
+def trust(subject: ReportData) -> Html:
     """What holds for every report, what holds for this one, and the records' own notes."""
     texts = subject.texts
-    attacks = {one["name"] for arm in subject.arms for one in arm.summary["attacks"]}
+    attacks = {attack["name"] for arm in subject.arms for attack in arm.summary["attacks"]}
     keys = ["attack_full" if attacks >= STANDARD_ATTACKS else "attack_weak"] if attacks else []
     keys += ["interval", "seeds" if any(len(arm.members) > 1 for arm in subject.arms) else "one_seed", "threat"]
     if any(arm.value("noise/accuracy") for arm in subject.arms):

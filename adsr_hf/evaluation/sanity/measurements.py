@@ -90,7 +90,7 @@ class Probe:
     def noise(self, threat: ThreatModel) -> Tensor:
         """Margins under random noise of exactly the threat's size: of random sign, or direction, (N,)."""
         generators = image_generators(self.seed, range(len(self)), "noise")
-        drawn = torch.stack([torch.randn(self.pixels.shape[1:], generator=own) for own in generators])
+        drawn = torch.stack([torch.randn(self.pixels.shape[1:], generator=generator) for generator in generators])
         step = threat.ascent_step(drawn.to(self.pixels.device), threat.epsilon)
         return self.margins(threat.project(self.pixels, self.pixels + step))
 

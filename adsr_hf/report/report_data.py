@@ -54,16 +54,16 @@ class ShownArm:
     def value(self, name: str) -> Value | None:
         """A figure of the records; None where not every member measured it."""
         found = [member.records.summary["figures"].get(name) for member in self.members]
-        entries = [one for one in found if one is not None]
+        entries = [entry for entry in found if entry is not None]
         if len(entries) < len(found):
             return None
-        values = [float(one["value"]) for one in entries]
+        values = [float(entry["value"]) for entry in entries]
         low, high = entries[0]["interval"] if len(entries) == 1 else (min(values), max(values))
         return Value(fmean(values), float(low), float(high))
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReportData:
     """All that a page is about.
 
     Attributes:
@@ -97,10 +97,10 @@ class Subject:
     @property
     def members(self) -> list[tuple[ShownArm, str, Member]]:
         """Every run with its arm and its name."""
-        return [(arm, name, one) for arm in self.arms for name, one in zip(arm.names, arm.members, strict=True)]
+        return [(arm, name, member) for arm in self.arms for name, member in zip(arm.names, arm.members, strict=True)]
 
 
-def read_subject(runs: Sequence[str], texts: Texts) -> Subject:
+def read_subject(runs: Sequence[str], texts: Texts) -> ReportData:
     """Read everything that is on record.
 
     Args:
@@ -112,12 +112,13 @@ def read_subject(runs: Sequence[str], texts: Texts) -> Subject:
     """
     if not 1 <= len(runs) <= len(STYLES):
         raise ValueError(f"{len(runs)} runs were given; a report shows 1 to {len(STYLES)}, seeds joined by commas")
-    arms = [read_arm(one.split(",")) for one in runs]
+    arms = [read_arm(run.split(",")) for run in runs]
     names = _unique([[_name(member) for member in arm.members] for arm in arms])
     shown = tuple(
-        ShownArm(arm, _arm_name(own, texts), own, style) for arm, own, style in zip(arms, names, STYLES, strict=False)
+        ShownArm(arm, _arm_name(name, texts), name, style)
+        for arm, name, style in zip(arms, names, STYLES, strict=False)
     )
-    return Subject(texts, shown, *_compared(shown))
+    return ReportData(texts, shown, *_compared(shown))
 
 
 def _compared(arms: Sequence[ShownArm]) -> tuple[dict[str, Comparison], dict[str, str]]:
@@ -130,9 +131,10 @@ def _compared(arms: Sequence[ShownArm]) -> tuple[dict[str, Comparison], dict[str
             found[other.name] = compare(arms[0].arm, other.arm, latency=False)
         except RecordsError as error:
             refusals[other.name] = str(error)
-    deltas = iter(corrected([delta for one in found.values() for delta in one.deltas]))
+    deltas = iter(corrected([delta for entry in found.values() for delta in entry.deltas]))
     together = {
-        name: replace(one, deltas=tuple(itertools.islice(deltas, len(one.deltas)))) for name, one in found.items()
+        name: replace(entry, deltas=tuple(itertools.islice(deltas, len(entry.deltas))))
+        for name, entry in found.items()
     }
     return together, refusals
 
@@ -162,7 +164,7 @@ def _unique(arms: list[list[list[str]]]) -> list[tuple[str, ...]]:
     every = [parts for arm in arms for parts in arm]
     deepest = max(len(parts) for parts in every)
     length = next(
-        (length for length in range(1, deepest) if len({tuple(one[-length:]) for one in every}) == len(every)), 1
+        (length for length in range(1, deepest) if len({tuple(path[-length:]) for path in every}) == len(every)), 1
     )
     names = ["/".join(parts[-length:]) for parts in every]
     numbered = [
