@@ -40,6 +40,11 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
 
     Raises:
         ValueError: naming the field, its value, what is allowed and a way out.
+
+    Example:
+        >>> config = ADSRConfig(output_dir="runs/mine", method="adsr", epsilon="8/255", use_cpu=True)
+        >>> str(config.threat), config.evaluation_attack.num_steps
+        ('Linf 8/255', 20)
     """
 
     remove_unused_columns: bool | None = field(

@@ -46,18 +46,18 @@ class ADSRTrainer(Trainer):
 
     Trains by annealed self-distillation rectification (ADR: Wu et al., ICLR 2024, arXiv 2305.12118), by plain
     adversarial training, or on clean images, as ``args.method`` says. A working ``Trainer(...)`` for image
-    classification needs no other change: datasets, collator, processor and ``pixel_values`` stay as they are.
+    classification needs no other change.
 
-    Beside the user's own ``compute_metrics``, ``evaluate()`` returns ``accuracy``, ``ece`` and ``mean_confidence``,
-    the same with ``robust_`` before them for the worst image found (one that is wrong when clean counts as it is, all
-    others as attacked, as in ``adsr evaluate``), and all of them for the teacher with ``teacher_`` before them.
+    ``evaluate()`` also returns ``accuracy``, ``ece`` and ``mean_confidence``, the same as ``robust_…`` of the worst
+    image found (as in ``adsr evaluate``) and as ``teacher_…`` of the teacher. ``processing_class``, the image
+    processor, gives back the pixels; without one, ``pixel_space`` does.
 
-    Args:
-        model: any ``AutoModelForImageClassification`` (or ``model_init``, as in Trainer).
-        args: an :class:`ADSRConfig`.
-        processing_class: the image processor, whose mean and standard deviation give back the pixels.
-        pixel_space: how inputs are normalised, for datasets that were prepared without an image processor.
-        kwargs: everything else that ``transformers.Trainer`` takes.
+    Example:
+        >>> from transformers import ResNetConfig, ResNetForImageClassification
+        >>> model = ResNetForImageClassification(ResNetConfig(hidden_sizes=[8], depths=[1], num_labels=2))
+        >>> config = ADSRConfig(output_dir="runs/mine", epsilon="4/255", use_cpu=True)
+        >>> ADSRTrainer(model, config, pixel_space=PixelSpace(mean=(0.5,), std=(0.25,))).num_classes
+        2
 
     Raises:
         TypeError, ValueError: when ``args`` is no ADSRConfig; when model or processor are no image classifier's, or

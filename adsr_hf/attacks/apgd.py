@@ -34,6 +34,16 @@ class AutoPGD:
 
     Raises:
         ValueError: when a field is outside what is allowed.
+
+    Example:
+        >>> import torch
+        >>> weights = torch.tensor([[1.0], [-1.0]])
+        >>> def logits_fn(pixels):
+        ...     return pixels.mean((1, 2, 3))[:, None] * weights.T
+        >>> images, targets = torch.full((1, 1, 2, 2), 0.5), torch.tensor([[1.0, 0.0]])
+        >>> attack = AutoPGD(ThreatModel.parse("Linf 0.1"), num_steps=2, random_start=False)
+        >>> attack.attack(logits_fn, images, targets).unique()
+        tensor([0.4000])
     """
 
     threat: ThreatModel

@@ -24,6 +24,12 @@ class AttackResult:
         images: (B, C, H, W), float32, in [0, 1].
         zero_gradient_share: scalar tensor in [0, 1]: share of input-gradient entries that were exactly zero or NaN,
             over all steps. The sign of either is 0 and moves nothing, so a high share means that the attack was blind.
+
+    Example:
+        >>> import torch
+        >>> result = AttackResult(images=torch.zeros(1, 3, 2, 2), zero_gradient_share=torch.tensor(0.0))
+        >>> result.images.shape
+        torch.Size([1, 3, 2, 2])
     """
 
     images: Tensor
@@ -52,6 +58,16 @@ class PGD:
 
     Raises:
         ValueError: when a field is outside what is allowed.
+
+    Example:
+        >>> import torch
+        >>> weights = torch.tensor([[1.0], [-1.0]])
+        >>> def logits_fn(pixels):
+        ...     return pixels.mean((1, 2, 3))[:, None] * weights.T
+        >>> images, labels = torch.full((1, 1, 2, 2), 0.5), torch.tensor([0])
+        >>> attack = PGD(ThreatModel.parse("Linf 0.1"), num_steps=3, random_start=False)
+        >>> attack.attack(logits_fn, images, labels).unique()
+        tensor([0.4000])
     """
 
     threat: ThreatModel

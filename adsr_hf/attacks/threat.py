@@ -21,6 +21,15 @@ class ThreatModel:
 
     Raises:
         ValueError: for an unknown norm, a radius that is not finite or is negative, or an Linf radius above 1.
+
+    Example:
+        >>> threat = ThreatModel.parse("Linf 8/255")
+        >>> threat.norm, str(threat)
+        ('Linf', 'Linf 8/255')
+        >>> import torch
+        >>> image = torch.full((1, 3, 2, 2), 0.5)
+        >>> bool(threat.contains(image, threat.project(image, image + 1)))
+        True
     """
 
     norm: Norm

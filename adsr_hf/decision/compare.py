@@ -94,6 +94,25 @@ def compare(candidate: Arm, current: Arm, *, latency: bool = True, latency_bound
 
     Raises:
         RecordsError: when the conditions differ; it says which.
+
+    Example:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from adsr_hf.attacks import PixelSpace
+        >>> from adsr_hf.decision.arms import read_arm
+        >>> from adsr_hf.evaluation import Plan, evaluate
+        >>> from transformers import ResNetConfig, ResNetForImageClassification
+        >>> rows = [{"pixel_values": torch.rand(3, 32, 32), "labels": index % 2} for index in range(4)]
+        >>> with TemporaryDirectory() as folder:
+        ...     for name in ("new", "old"):
+        ...         model = ResNetForImageClassification(ResNetConfig(hidden_sizes=[8], depths=[1], num_labels=2))
+        ...         place = Path(folder) / name
+        ...         _ = evaluate(model, rows, Plan([]), pixel_space=PixelSpace((0.0,), (1.0,)), folder=place)
+        ...     new, old = (read_arm([str(Path(folder) / name)]) for name in ("new", "old"))
+        ...     comparison = compare(new, old, latency=False)
+        >>> comparison.delta("accuracy").verdict
+        'no evidence'
     """
     check_same_conditions(candidate.members[0], current.members[0])
     deltas, missing = _per_image(candidate, current)

@@ -57,6 +57,14 @@ def decide(policy: Policy, comparison: Comparison, candidate: Arm) -> tuple[Deci
     Raises:
         ValueError: when a rule is about something that was not measured; it says what was. Also when a member of
             the candidate measured weights that cannot be shipped.
+
+    Example:
+        >>> from adsr_hf.decision.arms import Arm
+        >>> from adsr_hf.decision.compare import Comparison
+        >>> few = Comparison("new", "old", (), {}, None, 30, "images", "good", 0.7, {"new": [], "old": []})
+        >>> decision, rules = decide(Policy(minimum_images=100, sanity=["deterministic"]), few, Arm("new", ()))
+        >>> decision, rules[0].outcome
+        ('not decidable', 'not decidable')
     """
     for member in candidate.members:
         if member.why_not_shippable is not None:

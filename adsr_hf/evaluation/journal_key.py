@@ -14,15 +14,13 @@ from transformers import PreTrainedModel
 
 import adsr_hf.attacks
 import adsr_hf.networks
-import adsr_hf.networks.classifier
-import adsr_hf.networks.modes
 from adsr_hf.attacks import PixelSpace
 from adsr_hf.evaluation import corruptions, driver, severities, stability
 from adsr_hf.evaluation.fingerprints import DataFacts
 
 # A released version says what its code is; one that is worked on does not.
 _DECIDING_CODE = (
-    *(adsr_hf.attacks, adsr_hf.networks.classifier, adsr_hf.networks.modes, adsr_hf.networks),
+    *(adsr_hf.attacks, adsr_hf.networks),
     *(corruptions, driver, severities, stability),
 )
 _DECIDING_PACKAGES = ("adsr_hf", "torch", "transformers", "numpy", "pillow", "pyautoattack")
@@ -30,7 +28,7 @@ _NOT_THE_NETWORK = ("_name_or_path", "transformers_version", "id2label", "label2
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
-def outcome_key(
+def journal_key(
     model: nn.Module,
     fingerprint: str,
     facts: DataFacts,

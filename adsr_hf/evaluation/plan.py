@@ -23,6 +23,12 @@ class Plan:
 
     Raises:
         ValueError: naming the field, its value, what is allowed and a way out.
+
+    Example:
+        >>> from adsr_hf.attacks import ThreatModel
+        >>> plan = Plan([ThreatModel.parse("Linf 4/255")], attacks=["pgd"], num_steps=10)
+        >>> [str(threat) for threat in plan.threats]
+        ['Linf 4/255']
     """
 
     threats: Sequence[ThreatModel]

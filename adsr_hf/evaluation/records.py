@@ -24,6 +24,12 @@ class EvaluationRecords:
     Attributes:
         summary: what summary.json holds.
         table: a row for each image, by ascending ``index``.
+
+    Example:
+        >>> table = pyarrow.table({"index": [0, 1], "label": [3, 5]})
+        >>> records = EvaluationRecords({"threats": ["Linf 4/255"]}, table)
+        >>> records.images, records.threats, records.labels
+        (2, ['Linf 4/255'], array([3, 5]))
     """
 
     summary: dict[str, Any]

@@ -31,7 +31,7 @@ from adsr_hf.evaluation.driver import SHOWN, Driver, finite
 from adsr_hf.evaluation.examples import write_examples
 from adsr_hf.evaluation.fingerprints import DataFacts, batch_of, data_facts, model_fingerprint
 from adsr_hf.evaluation.journal import Journal
-from adsr_hf.evaluation.journal_key import outcome_key
+from adsr_hf.evaluation.journal_key import journal_key
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.progress import Passes
 from adsr_hf.evaluation.provenance import Provenance
@@ -94,6 +94,16 @@ def evaluate(
         FolderInUseError: when another process evaluates into ``folder``.
         ImportError: when an attack's package is not installed.
         MemoryError: when a batch does not fit; with what to lower.
+
+    Example:
+        >>> from adsr_hf.attacks import PixelSpace, ThreatModel
+        >>> from transformers import ResNetConfig, ResNetForImageClassification
+        >>> model = ResNetForImageClassification(ResNetConfig(hidden_sizes=[8], depths=[1], num_labels=2))
+        >>> rows = [{"pixel_values": torch.rand(3, 32, 32), "labels": index % 2} for index in range(4)]
+        >>> plan = Plan([ThreatModel.parse("Linf 0.1")], num_steps=2)
+        >>> records = evaluate(model, rows, plan, pixel_space=PixelSpace((0.0,), (1.0,)), show_progress=False)
+        >>> records.images, records.threats
+        (4, ['Linf 0.1'])
     """
     started = time.perf_counter()
     dataset = as_sized(dataset, "dataset")
@@ -120,7 +130,7 @@ def evaluate(
     described = _described(model, facts, plan, attacks, provenance, names)
     owned = nullcontext() if folder is None else own_folder(folder, "adsr evaluate", state)
     with owned, finished_work_named(folder), under_attack(model), memory_named(plan), torch.inference_mode(False):
-        journal = Journal(folder, _outcome_key(model, described, facts, pixel_space))
+        journal = Journal(folder, _journal_key(model, described, facts, pixel_space))
         passes = Passes(show=show_progress and state.is_main_process)
         bare = pixels_to_logits(model, pixel_space, num_classes)
         plain = row_independent(with_gradient_path(bare))
@@ -171,10 +181,10 @@ def evaluate(
     return records
 
 
-def _outcome_key(
+def _journal_key(
     model: nn.Module, described: dict[str, Any], facts: DataFacts, pixel_space: PixelSpace
 ) -> dict[str, Any]:
-    return outcome_key(
+    return journal_key(
         model,
         described["model"]["fingerprint"],
         facts,

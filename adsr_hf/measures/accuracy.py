@@ -18,6 +18,11 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tup
 
     Raises:
         ValueError: when an argument is outside what is allowed.
+
+    Example:
+        >>> low, high = wilson_interval(45, 50)
+        >>> round(low, 3), round(high, 3)
+        (0.786, 0.957)
     """
     if total < 1:
         raise ValueError(f"total={total} must be at least 1: no images, no interval")

@@ -58,6 +58,12 @@ def reliability_bins(
     Raises:
         ValueError: for shapes that do not fit, no images, rows that are not probabilities, labels outside [0, K),
             fewer than one bin, or an unknown binning.
+
+    Example:
+        >>> import torch
+        >>> sure, unsure = reliability_bins(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 0]), bins=2)[::-1]
+        >>> (sure.count, sure.accuracy, round(sure.confidence, 2)), unsure.count
+        ((2, 0.5, 0.75), 0)
     """
     probabilities, labels = _check_probabilities(probabilities), checked_labels(labels, probabilities.shape)
     confidence, prediction = probabilities.max(1)
@@ -80,6 +86,12 @@ def expected_calibration_error(
     or on another edge between bins.
 
     Args and errors: those of :func:`reliability_bins`.
+
+    Example:
+        >>> import torch
+        >>> probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
+        >>> round(expected_calibration_error(probabilities, torch.tensor([0, 1])), 3)
+        0.4
     """
     filled = [
         entry for entry in reliability_bins(probabilities, labels, bins=bins, binning=binning) if entry.count > 0
@@ -96,6 +108,12 @@ def classwise_calibration_error(
     Kull et al. 2019 (arXiv 1910.12656), equation 3: all K probabilities of an image count, not the highest alone.
 
     Args and errors: those of :func:`reliability_bins`.
+
+    Example:
+        >>> import torch
+        >>> probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
+        >>> round(classwise_calibration_error(probabilities, torch.tensor([0, 1])), 3)
+        0.4
     """
     probabilities, labels = _check_probabilities(probabilities), checked_labels(labels, probabilities.shape)
     assign = _assignment(bins, binning)
@@ -115,6 +133,11 @@ def mean_confidence(probabilities: Tensor) -> float:
 
     Raises:
         ValueError: for a shape that does not fit, no images, or rows that are not probabilities.
+
+    Example:
+        >>> import torch
+        >>> round(mean_confidence(torch.tensor([[0.9, 0.1], [0.3, 0.7]])), 3)
+        0.8
     """
     return _check_probabilities(probabilities).amax(1).mean().item()
 
@@ -130,6 +153,11 @@ def brier_score(probabilities: Tensor, labels: Tensor) -> float:
 
     Raises:
         ValueError: for shapes that do not fit, no images, rows that are not probabilities, or labels outside [0, K).
+
+    Example:
+        >>> import torch
+        >>> brier_score(torch.tensor([[0.5, 0.5]]), torch.tensor([0]))
+        0.5
     """
     probabilities, labels = _check_probabilities(probabilities), checked_labels(labels, probabilities.shape)
     one_hot = functional.one_hot(labels, probabilities.shape[1])
@@ -145,6 +173,11 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
 
     Raises:
         ValueError: for shapes that do not fit, no images, logits that are not finite, or labels outside [0, K).
+
+    Example:
+        >>> import torch
+        >>> round(negative_log_likelihood(torch.tensor([[0.0, 0.0]]), torch.tensor([0])), 4)
+        0.6931
     """
     logits, labels = checked_logits(logits), checked_labels(labels, logits.shape)
     return functional.cross_entropy(logits, labels).item()

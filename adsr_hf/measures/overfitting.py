@@ -15,6 +15,11 @@ def robust_overfitting(history: Iterable[Mapping[str, Any]], figure: str) -> dic
 
     Returns:
         ``best``, ``best_step``, ``last``, ``last_step`` and ``gap`` (best − last), or None if never measured.
+
+    Example:
+        >>> history = [{"step": 10, "eval_robust_accuracy": 0.5}, {"step": 20, "eval_robust_accuracy": 0.25}]
+        >>> robust_overfitting(history, "eval_robust_accuracy")["gap"]
+        0.25
     """
     measured = {int(entry["step"]): float(entry[figure]) for entry in history if figure in entry}
     if not measured:

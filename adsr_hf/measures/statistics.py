@@ -66,6 +66,10 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
 
     Raises:
         ValueError: for a negative count.
+
+    Example:
+        >>> mcnemar_exact(1, 9) < 0.05 < mcnemar_exact(3, 7)
+        True
     """
     from scipy.stats import binomtest
 
@@ -126,6 +130,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Raises:
         ValueError: when one is outside [0, 1].
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
     """
     if any(not 0 <= p <= 1 for p in p_values):
         raise ValueError(f"p_values={list(p_values)} must all lie in [0, 1]")

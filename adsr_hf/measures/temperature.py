@@ -32,6 +32,12 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, weights: Tensor | None = 
     Warns:
         UserWarning: when the minimum lies at or beyond a bound, which is then returned: at 0.01 the images are
             separated too well to say how sure the model may be; at 100 the logits say nothing about the labels.
+
+    Example:
+        >>> import torch
+        >>> logits, labels = torch.tensor([[4.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
+        >>> round(fit_temperature(logits, labels), 2)
+        3.64
     """
     logits, labels = checked_logits(logits), checked_labels(labels, logits.shape)
     shares = _shares(weights, len(labels))

@@ -1,0 +1,48 @@
+"""The papers: labels, schedules, losses, teachers and guards, each a function or an object without a trainer."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adsr_hf.method.collapse_guard import CollapseGuard
+    from adsr_hf.method.mixing import mix_batch
+    from adsr_hf.method.objectives import Objective
+    from adsr_hf.method.schedules import cosine_anneal, linear_ramp, sine_ramp, warmed_up_decay
+    from adsr_hf.method.targets import rectify_labels, smooth_labels
+    from adsr_hf.method.teacher import EMATeacher
+    from adsr_hf.method.weight_perturbation import WeightPerturbation
+
+# Imported on first use, since most of them need torch.
+_HOMES = {
+    "CollapseGuard": "adsr_hf.method.collapse_guard",
+    "EMATeacher": "adsr_hf.method.teacher",
+    "Objective": "adsr_hf.method.objectives",
+    "WeightPerturbation": "adsr_hf.method.weight_perturbation",
+    "cosine_anneal": "adsr_hf.method.schedules",
+    "linear_ramp": "adsr_hf.method.schedules",
+    "mix_batch": "adsr_hf.method.mixing",
+    "rectify_labels": "adsr_hf.method.targets",
+    "sine_ramp": "adsr_hf.method.schedules",
+    "smooth_labels": "adsr_hf.method.targets",
+    "warmed_up_decay": "adsr_hf.method.schedules",
+}
+
+__all__ = [
+    "CollapseGuard",
+    "EMATeacher",
+    "Objective",
+    "WeightPerturbation",
+    "cosine_anneal",
+    "linear_ramp",
+    "mix_batch",
+    "rectify_labels",
+    "sine_ramp",
+    "smooth_labels",
+    "warmed_up_decay",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -19,6 +19,13 @@ class CollapseGuard:
         training_accuracy_at_best: in [0, 1].
         radius: of both attacks at the last look, in [0, 1] pixel units.
         collapsed: whether a collapse was seen.
+
+    Example:
+        >>> guard = CollapseGuard()
+        >>> guard.look(training_accuracy=0.5, pgd_accuracy=0.4, radius=8 / 255)
+        False
+        >>> guard.look(training_accuracy=0.9, pgd_accuracy=0.0, radius=8 / 255)
+        True
     """
 
     def __init__(self) -> None:

@@ -43,6 +43,12 @@ def mix_batch(
 
     Raises:
         ValueError: when neither is on, or one is negative.
+
+    Example:
+        >>> pixels, targets = torch.rand(4, 3, 8, 8), torch.eye(4)
+        >>> mixed = mix_batch(pixels, targets, mixup=1.0, cutmix=0.0, generator=np.random.default_rng(0))
+        >>> mixed.targets.sum(1)
+        tensor([1., 1., 1., 1.])
     """
     if min(mixup, cutmix) < 0 or max(mixup, cutmix) == 0:
         raise ValueError(

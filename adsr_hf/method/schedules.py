@@ -15,6 +15,10 @@ def cosine_anneal(start: float, end: float, *, step: int, total_steps: int) -> f
 
     Raises:
         ValueError: when ``step`` is negative or ``total_steps`` is below 1.
+
+    Example:
+        >>> [round(cosine_anneal(2.0, 1.0, step=step, total_steps=4), 2) for step in range(5)]
+        [2.0, 1.85, 1.5, 1.15, 1.0]
     """
     if step < 0:
         raise ValueError(f"step={step} must be at least 0")
@@ -33,6 +37,10 @@ def linear_ramp(*, step: int, ramp_steps: float) -> float:
 
     Raises:
         ValueError: when either is negative.
+
+    Example:
+        >>> [linear_ramp(step=step, ramp_steps=4) for step in range(5)]
+        [0.25, 0.5, 0.75, 1.0, 1.0]
     """
     if step < 0 or ramp_steps < 0:
         raise ValueError(f"step={step} and ramp_steps={ramp_steps} must be at least 0")
@@ -44,6 +52,10 @@ def sine_ramp(*, step: int, ramp_steps: float) -> float:
 
     Raises:
         ValueError: when either argument is negative.
+
+    Example:
+        >>> [round(sine_ramp(step=step, ramp_steps=4), 2) for step in range(4)]
+        [0.15, 0.5, 0.85, 1.0]
     """
     return 0.5 * (1 - math.cos(math.pi * linear_ramp(step=step, ramp_steps=ramp_steps)))
 
@@ -57,6 +69,10 @@ def warmed_up_decay(decay: float, *, step: int) -> float:
 
     Raises:
         ValueError: when ``step`` is negative.
+
+    Example:
+        >>> [round(warmed_up_decay(0.995, step=step), 3) for step in (0, 10, 10_000)]
+        [0.1, 0.55, 0.995]
     """
     if step < 0:
         raise ValueError(f"step={step} must be at least 0")

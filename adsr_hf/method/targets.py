@@ -33,6 +33,11 @@ def smooth_labels(labels: Tensor, num_classes: int, *, smoothing: float) -> Tens
     Args:
         labels: (B,) int64 class indices.
         smoothing: s, in [0, 1).
+
+    Example:
+        >>> import torch
+        >>> smooth_labels(torch.tensor([1]), 4, smoothing=0.1)
+        tensor([[0.0250, 0.9250, 0.0250, 0.0250]])
     """
     return one_hot_labels(labels, num_classes) * (1 - smoothing) + smoothing / num_classes
 
@@ -73,5 +78,11 @@ def rectify_labels(teacher_logits: Tensor, labels: Tensor, *, temperature: float
 
     Raises:
         ValueError: when a value or a shape is not allowed.
+
+    Example:
+        >>> import torch
+        >>> unsure, labels = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([1])
+        >>> rectify_labels(unsure, labels, temperature=1.0, interpolation=0.9)
+        tensor([[0.3190, 0.6379, 0.0432]])
     """
     return rectify(teacher_logits, labels, temperature=temperature, interpolation=interpolation).targets

@@ -26,6 +26,16 @@ class EMATeacher:
 
     Raises:
         ValueError: when ``decay`` is outside [0, 1).
+
+    Example:
+        >>> import torch
+        >>> student = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = torch.nn.init.zeros_(student.weight)
+        >>> teacher = EMATeacher(student, decay=0.9)
+        >>> _ = torch.nn.init.ones_(student.weight)
+        >>> teacher.update(student)
+        >>> round(teacher.model.weight.item(), 3)
+        0.1
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.995) -> None:

@@ -29,6 +29,18 @@ class WeightPerturbation:
 
     Raises:
         ValueError: when there is nothing to perturb.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 2)
+        >>> before = model.weight.detach().clone()
+        >>> perturbation = WeightPerturbation(model, radius=0.01)
+        >>> perturbation.perturb(lambda network: network(torch.ones(1, 2)).square().sum())
+        >>> torch.equal(model.weight, before)
+        False
+        >>> perturbation.restore()
+        >>> torch.equal(model.weight, before)
+        True
     """
 
     def __init__(self, model: nn.Module, *, radius: float, every_tensor: bool = False) -> None:

@@ -22,6 +22,13 @@ class PixelSpace:
 
     Raises:
         ValueError: when the lengths do not fit, or a standard deviation or the scale is not positive.
+
+    Example:
+        >>> import torch
+        >>> space = PixelSpace(mean=(0.5,), std=(0.25,))
+        >>> pixel_values = space.to_pixel_values(torch.full((1, 3, 2, 2), 0.75))
+        >>> pixel_values.unique(), space.recover(pixel_values).unique()
+        (tensor([1.]), tensor([0.7500]))
     """
 
     mean: tuple[float, ...]

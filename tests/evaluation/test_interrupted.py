@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from adsr_hf.attacks import PixelSpace, ThreatModel
-from adsr_hf.evaluation import outcome_key as keys
+from adsr_hf.evaluation import journal_key as keys
 from adsr_hf.evaluation.driver import Driver
 from adsr_hf.evaluation.fingerprints import DataFacts, model_fingerprint
 from adsr_hf.evaluation.journal import Journal
@@ -133,7 +133,7 @@ def key(model: torch.nn.Module | None = None, facts: DataFacts = FACTS, **change
     model = model or tiny_vit()
     given = {"threats": ["Linf 0.1"], "attacks": [{"name": "pgd", "num_steps": 2}], "seed": 0, "versions": VERSIONS}
     space = changes.pop("pixel_space", SPACE)
-    return keys.outcome_key(model, model_fingerprint(model), facts, space, **(given | changes))
+    return keys.journal_key(model, model_fingerprint(model), facts, space, **(given | changes))
 
 
 def _gelu_becomes_relu() -> torch.nn.Module:
@@ -173,8 +173,8 @@ def test_the_code_that_decides_changes_the_key(monkeypatch: pytest.MonkeyPatch, 
 def test_what_the_deciding_code_uses_decides_too() -> None:
     """But for what only counts, keeps or describes."""
     deciding = [str(module.__name__) for module in keys._DECIDING_CODE]
-    others = ["errors", "data", "pretrained", "processes", "radius", "files", "field_checks", "fine_tuning"]
-    others += [f"evaluation.{name}" for name in ("fingerprints", "journal", "passes", "plan", "remaining_time")]
+    others = ["settings", "records", "data"]
+    others += [f"evaluation.{name}" for name in ("fingerprints", "journal", "progress", "plan", "remaining_time")]
     others += ["evaluation.sanity"]
     known = (*deciding, *(f"adsr_hf.{name}" for name in others))
     for module in keys._DECIDING_CODE:
