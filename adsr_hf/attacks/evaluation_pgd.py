@@ -1,17 +1,15 @@
 """PGD with restarts, on cross-entropy or on the margin."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from adsr_hf.attacks.batch_invariance import pad_rows
-from adsr_hf.attacks.interface import image_generators
+from adsr_hf.attacks.interface import KeyedImages, NamedAttack, image_generators
 from adsr_hf.attacks.pgd import PGD, LogitsFunction
-from adsr_hf.attacks.threat import ThreatModel
 
 
-class ProjectedGradient:
+class ProjectedGradient(NamedAttack):
     """PGD from random starts, keeping the worst iterate of all steps and restarts for each image.
 
     Args:
@@ -29,17 +27,9 @@ class ProjectedGradient:
         self.gradients_per_image = num_steps * restarts
         self.forwards_per_image = restarts
 
-    def attack(
-        self,
-        logits_fn: LogitsFunction,
-        pixels: Tensor,
-        labels: Tensor,
-        *,
-        threat: ThreatModel,
-        seed: int,
-        indices: Sequence[int],
-    ) -> Tensor:
+    def search(self, logits_fn: LogitsFunction, batch: KeyedImages) -> Tensor:
         """See :class:`adsr_hf.attacks.interface.NamedAttack`."""
+        pixels, labels, threat, seed, indices = batch
         attack = PGD(threat, num_steps=self.num_steps, restarts=self.restarts, loss=self.loss, keep="worst")
         images, targets = pad_rows(pixels), pad_rows(labels)
         padded = [*indices, *[indices[-1]] * (len(images) - len(pixels))]

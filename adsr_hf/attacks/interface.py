@@ -1,8 +1,9 @@
 """What every named attack offers to the evaluation that drives it."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,25 @@ from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.threat import ThreatModel
 
 
-class NamedAttack(Protocol):
+class KeyedImages(NamedTuple):
+    """Images that are attacked inside a threat model, each with what its random numbers depend on.
+
+    Attributes:
+        pixels: (B, C, H, W), float32, in [0, 1]; images that are classified rightly.
+        labels: (B,), int64.
+        threat: the allowed perturbations.
+        seed: of every random number.
+        indices: (B,) positions of the images in their data set.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    threat: ThreatModel
+    seed: int
+    indices: Sequence[int]
+
+
+class NamedAttack(ABC):
     """One attack with its settings.
 
     Attributes:
@@ -46,9 +65,13 @@ class NamedAttack(Protocol):
                 take no gradient meanwhile (:func:`adsr_hf.attacks.frozen.under_attack`).
             pixels: (B, C, H, W), float32, in [0, 1]; images that are classified rightly.
             labels: (B,), int64.
-            indices: (B,) positions of the images in their data set.
+            threat, seed, indices: see :class:`KeyedImages`.
         """
-        ...
+        return self.search(logits_fn, KeyedImages(pixels, labels, threat, seed, indices))
+
+    @abstractmethod
+    def search(self, logits_fn: LogitsFunction, batch: KeyedImages) -> Tensor:
+        """What :meth:`attack` returns; this is what an attack has of its own."""
 
 
 def image_generators(seed: int, indices: Sequence[int], *purpose: object) -> list[torch.Generator]:

@@ -1,9 +1,9 @@
 """Images from any source to the data sets that Trainer reads. Nothing heavy is imported before it is used."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adsr_hf.settings.data import DataArguments
+from adsr_hf.settings.lazy_names import fetched
 
 if TYPE_CHECKING:
     from adsr_hf.data.dataset import ImageClassificationDataset
@@ -29,8 +29,4 @@ __all__ = [
     "load_measured_data",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = fetched(__name__, _HOMES)

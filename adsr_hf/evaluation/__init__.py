@@ -1,7 +1,8 @@
 """Measuring a classifier, comparing two, deciding between them. Nothing heavy is imported before it is used."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from adsr_hf.settings.lazy_names import fetched
 
 if TYPE_CHECKING:
     from adsr_hf.decision.compare import compare
@@ -20,8 +21,4 @@ _HOMES = {
 
 __all__ = ["EvaluationRecords", "Plan", "compare", "decide", "evaluate"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = fetched(__name__, _HOMES)

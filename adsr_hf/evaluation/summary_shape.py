@@ -3,85 +3,78 @@
 from typing import Any
 
 from adsr_hf.attacks import ThreatModel
-from adsr_hf.records.json_shapes import (
-    ShapeError,
-    anything,
-    fields,
-    list_of,
-    mapping_of,
-    number,
-    one_of,
-    optional,
-    sha256,
-    text,
-    whole_number,
-    yes_or_no,
-)
+from adsr_hf.records import json_shapes as shape
+from adsr_hf.records.json_shapes import ShapeError
 
-_MODEL = fields(
+_MODEL = shape.fields(
     {
-        "source": text,
-        "weights": optional(one_of("student", "teacher")),
-        "published": yes_or_no,
-        "fingerprint": sha256,
-        "num_classes": whole_number(1),
-        "class_names": list_of(text),
-        "parameters": whole_number(0),
+        "source": shape.text,
+        "weights": shape.optional(shape.one_of("student", "teacher")),
+        "published": shape.yes_or_no,
+        "fingerprint": shape.sha256,
+        "num_classes": shape.whole_number(1),
+        "class_names": shape.list_of(shape.text),
+        "parameters": shape.whole_number(0),
     },
-    {"revision": optional(text), "files": optional(mapping_of(sha256))},
+    {"revision": shape.optional(shape.text), "files": shape.optional(shape.mapping_of(shape.sha256))},
 )
-_DATA = fields(
+_DATA = shape.fields(
     {
-        "source": text,
-        "split": one_of("test", "validation"),
-        "fingerprint": sha256,
-        "images": whole_number(1),
-        "class_names": list_of(text),
-        "image_shape": list_of(whole_number(1), length=3),
+        "source": shape.text,
+        "split": shape.one_of("test", "validation"),
+        "fingerprint": shape.sha256,
+        "images": shape.whole_number(1),
+        "class_names": shape.list_of(shape.text),
+        "image_shape": shape.list_of(shape.whole_number(1), length=3),
     },
-    {"drawn": optional(whole_number(1))},
+    {"drawn": shape.optional(shape.whole_number(1))},
 )
-_ATTACK = fields(
-    {"name": text}, {"num_steps": whole_number(1), "restarts": whole_number(1), "queries": whole_number(1)}
+_ATTACK = shape.fields(
+    {"name": shape.text},
+    {"num_steps": shape.whole_number(1), "restarts": shape.whole_number(1), "queries": shape.whole_number(1)},
 )
-_FIGURE = fields({"value": number(), "interval": list_of(number(), length=2), "images": whole_number(1)})
-_VERDICT = fields(
+_FIGURE = shape.fields(
+    {"value": shape.number(), "interval": shape.list_of(shape.number(), length=2), "images": shape.whole_number(1)}
+)
+_VERDICT = shape.fields(
     {
-        "name": text,
-        "outcome": one_of("pass", "fail", "not applicable"),
-        "figures": mapping_of(optional(number())),
-        "words": text,
+        "name": shape.text,
+        "outcome": shape.one_of("pass", "fail", "not applicable"),
+        "figures": shape.mapping_of(shape.optional(shape.number())),
+        "words": shape.text,
     }
 )
-_EXAMPLE = fields(
-    {name: whole_number(0) for name in ("index", "label", "clean_prediction", "adversarial_prediction")}
-    | dict.fromkeys(("threat", "clean", "adversarial"), text)
+_EXAMPLE = shape.fields(
+    {name: shape.whole_number(0) for name in ("index", "label", "clean_prediction", "adversarial_prediction")}
+    | dict.fromkeys(("threat", "clean", "adversarial"), shape.text)
 )
-_SUMMARY = fields(
+_SUMMARY = shape.fields(
     {
-        "records_sha256": sha256,
+        "records_sha256": shape.sha256,
         "model": _MODEL,
         "data": _DATA,
-        "threats": list_of(text),
-        "attacks": list_of(_ATTACK),
-        "seed": whole_number(0),
-        "versions": mapping_of(text),
-        "machine": text,
-        "seconds": number(0),
-        "devices": whole_number(1),
-        "figures": mapping_of(_FIGURE),
+        "threats": shape.list_of(shape.text),
+        "attacks": shape.list_of(_ATTACK),
+        "seed": shape.whole_number(0),
+        "versions": shape.mapping_of(shape.text),
+        "machine": shape.text,
+        "seconds": shape.number(0),
+        "devices": shape.whole_number(1),
+        "figures": shape.mapping_of(_FIGURE),
         # These three are made again from the rows, and compared whole.
-        "reliability": anything,
-        "confusion": anything,
-        "majority": anything,
-        "positive_class": optional(text),
-        "temperature": optional(fields({"value": number(1e-6), "fitted_on": text, "images": whole_number(1)})),
-        "sanity": list_of(_VERDICT),
-        "notes": list_of(text),
+        "reliability": shape.anything,
+        "confusion": shape.anything,
+        "majority": shape.anything,
+        "positive_class": shape.optional(shape.text),
+        "temperature": shape.optional(
+            shape.fields({"value": shape.number(1e-6), "fitted_on": shape.text, "images": shape.whole_number(1)})
+        ),
+        "sanity": shape.list_of(_VERDICT),
+        "notes": shape.list_of(shape.text),
     },
     {
-        "examples": list_of(_EXAMPLE),
-        "latency": fields({"milliseconds_per_image": number(0), "batch_size": whole_number(1)}),
+        "examples": shape.list_of(_EXAMPLE),
+        "latency": shape.fields({"milliseconds_per_image": shape.number(0), "batch_size": shape.whole_number(1)}),
     },
 )
 

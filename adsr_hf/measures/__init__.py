@@ -1,7 +1,8 @@
 """Figures as pure functions: one definition each, wherever it is printed."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from adsr_hf.settings.lazy_names import fetched
 
 if TYPE_CHECKING:
     from adsr_hf.measures.accuracy import wilson_interval
@@ -51,8 +52,4 @@ __all__ = [
     "worst_case_logits",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = fetched(__name__, _HOMES)

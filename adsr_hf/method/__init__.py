@@ -1,7 +1,8 @@
 """The papers: labels, schedules, losses, teachers and guards, each a function or an object without a trainer."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from adsr_hf.settings.lazy_names import fetched
 
 if TYPE_CHECKING:
     from adsr_hf.method.collapse_guard import CollapseGuard
@@ -41,8 +42,4 @@ __all__ = [
     "warmed_up_decay",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = fetched(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Imported on first use, since `evaluate` and torch take seconds to load.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from adsr_hf.settings.lazy_names import fetched
 
 if TYPE_CHECKING:
     from adsr_hf.metrics.brier_score.brier_score import BrierScore
@@ -35,11 +36,7 @@ _MODULES = {
     "RobustAccuracy": "adsr_hf.metrics.robust_accuracy.robust_accuracy",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+__getattr__ = fetched(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -3,20 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.records.json_shapes import (
-    ShapeError,
-    anything,
-    either,
-    fields,
-    list_of,
-    mapping_of,
-    number,
-    one_of,
-    optional,
-    read_object,
-    text,
-    whole_number,
-)
+from adsr_hf.records import json_shapes as shape
+from adsr_hf.records.json_shapes import ShapeError, read_object
 from adsr_hf.settings.errors import RecordsError
 from adsr_hf.settings.radius import Radius, check_radius
 
@@ -27,43 +15,45 @@ _DRAWN = frozenset({"step", "epoch", "loss", "images_per_second", "temperature",
     *("epsilon", "eval_accuracy", "eval_robust_accuracy", "eval_teacher_robust_accuracy")
 }
 
-_WEIGHTS = one_of("student", "teacher")
-_CONFIG = fields(
-    {"method": text, "norm": text, "epsilon": either(text, number(0))},
+_WEIGHTS = shape.one_of("student", "teacher")
+_CONFIG = shape.fields(
+    {"method": shape.text, "norm": shape.text, "epsilon": shape.either(shape.text, shape.number(0))},
     {
         "publish": _WEIGHTS,
-        "seed": whole_number(0),
-        "num_train_epochs": number(),
-        "attack_steps": whole_number(0),
-        "teacher_decay": optional(number(0, 1)),
+        "seed": shape.whole_number(0),
+        "num_train_epochs": shape.number(),
+        "attack_steps": shape.whole_number(0),
+        "teacher_decay": shape.optional(shape.number(0, 1)),
     },
 )
-_DROP = fields({name: number() for name in ("best", "best_step", "last", "last_step", "gap")})
-_SPLITS = mapping_of(mapping_of(number(), one_of("ece", "robust_ece")), one_of("validation", "test"))
-_CALIBRATION = either(
-    fields({"refused": text}),
-    fields(
-        {"temperature": number(0), "images": whole_number(1), "share": number(0, 1)}
-        | {"fitted_on": one_of("clean", "adversarial", "mixed"), "weights": _WEIGHTS}
+_DROP = shape.fields({name: shape.number() for name in ("best", "best_step", "last", "last_step", "gap")})
+_SPLITS = shape.mapping_of(
+    shape.mapping_of(shape.number(), shape.one_of("ece", "robust_ece")), shape.one_of("validation", "test")
+)
+_CALIBRATION = shape.either(
+    shape.fields({"refused": shape.text}),
+    shape.fields(
+        {"temperature": shape.number(0), "images": shape.whole_number(1), "share": shape.number(0, 1)}
+        | {"fitted_on": shape.one_of("clean", "adversarial", "mixed"), "weights": _WEIGHTS}
         | {"before": _SPLITS, "after": _SPLITS}
     ),
 )
 # NaN is what a run that diverged has logged.
-_RECORD = fields(
+_RECORD = shape.fields(
     {
         "config": _CONFIG,
-        "data": fields({"dataset": text}),
-        "model": mapping_of(anything),
-        "data_summary": text,
-        "images": mapping_of(whole_number(0)),
-        "training": fields({}, {"train_runtime": number(0)}),
-        "log_history": list_of(mapping_of(anything)),
-        "versions": mapping_of(text),
+        "data": shape.fields({"dataset": shape.text}),
+        "model": shape.mapping_of(shape.anything),
+        "data_summary": shape.text,
+        "images": shape.mapping_of(shape.whole_number(0)),
+        "training": shape.fields({}, {"train_runtime": shape.number(0)}),
+        "log_history": shape.list_of(shape.mapping_of(shape.anything)),
+        "versions": shape.mapping_of(shape.text),
     },
     {
-        "published": fields({"weights": _WEIGHTS}),
-        "robust_overfitting": optional(mapping_of(_DROP, _WEIGHTS)),
-        "calibration": optional(_CALIBRATION),
+        "published": shape.fields({"weights": _WEIGHTS}),
+        "robust_overfitting": shape.optional(shape.mapping_of(_DROP, _WEIGHTS)),
+        "calibration": shape.optional(_CALIBRATION),
     },
 )
 

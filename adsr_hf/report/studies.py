@@ -5,68 +5,58 @@ from typing import Any, get_args
 
 from adsr_hf.decision.deltas import Verdict
 from adsr_hf.decision.differences import Scope
-from adsr_hf.records.json_shapes import (
-    ShapeError,
-    fields,
-    list_of,
-    mapping_of,
-    number,
-    one_of,
-    optional,
-    read_object,
-    text,
-    whole_number,
-)
+from adsr_hf.records import json_shapes as shape
+from adsr_hf.records.json_shapes import ShapeError, read_object
 from adsr_hf.settings.errors import RecordsError
 from adsr_hf.study.results import KIND, RECORD_FILE, SCHEMA_VERSION, PlanWritten, figure_names
 
-_FIGURE = fields(
-    {"mean": number(), "spread": optional(number(0))},
-    {"calibrated_level": number(0, 1), "class": text, "figure": text},
+_FIGURE = shape.fields(
+    {"mean": shape.number(), "spread": shape.optional(shape.number(0))},
+    {"calibrated_level": shape.number(0, 1), "class": shape.text, "figure": shape.text},
 )
-_TEST = fields(
+_TEST = shape.fields(
     {
-        "delta": number(),
-        "interval": list_of(number(), length=2),
-        "adjusted_p_value": number(0, 1),
-        "verdict": one_of(*get_args(Verdict)),
-        "scope": one_of(*get_args(Scope)),
+        "delta": shape.number(),
+        "interval": shape.list_of(shape.number(), length=2),
+        "adjusted_p_value": shape.number(0, 1),
+        "verdict": shape.one_of(*get_args(Verdict)),
+        "scope": shape.one_of(*get_args(Scope)),
     }
 )
-_ROW = fields(
+_ROW = shape.fields(
     {
-        "name": text,
-        "seeds": list_of(whole_number(0)),
-        "unfinished_seeds": list_of(whole_number(0)),
-        "figures": mapping_of(_FIGURE),
-        "majority_not_beaten": list_of(text),
-        "against_baseline": mapping_of(_TEST),
-        "not_compared": optional(text),
+        "name": shape.text,
+        "seeds": shape.list_of(shape.whole_number(0)),
+        "unfinished_seeds": shape.list_of(shape.whole_number(0)),
+        "figures": shape.mapping_of(_FIGURE),
+        "majority_not_beaten": shape.list_of(shape.text),
+        "against_baseline": shape.mapping_of(_TEST),
+        "not_compared": shape.optional(shape.text),
     }
 )
-_VARIANT = fields(
+_VARIANT = shape.fields(
     {
-        "name": text,
-        "threats": list_of(text),
-        "attacks": list_of(fields({"name": text})),
-        "images": whole_number(0),
+        "name": shape.text,
+        "threats": shape.list_of(shape.text),
+        "attacks": shape.list_of(shape.fields({"name": shape.text})),
+        "images": shape.whole_number(0),
         # None where no cell has finished.
-        "majority": optional(fields({"class": text, "share": number(0, 1)})),
-        "figures": list_of(text),
-        "rows": list_of(_ROW),
+        "majority": shape.optional(shape.fields({"class": shape.text, "share": shape.number(0, 1)})),
+        "figures": shape.list_of(shape.text),
+        "rows": shape.list_of(_ROW),
     }
 )
-_RECORD = fields(
+_RECORD = shape.fields(
     {
-        "title": text,
-        "plan": text,
-        "plan_written": one_of(*get_args(PlanWritten)),
-        "file": text,
-        "baseline": optional(text),
-        "seeds": list_of(whole_number(0)),
-        "machine": optional(text),
-        "variants": list_of(_VARIANT),
-        "unfinished": list_of(fields({"name": text, "error": optional(text)})),
+        "title": shape.text,
+        "plan": shape.text,
+        "plan_written": shape.one_of(*get_args(PlanWritten)),
+        "file": shape.text,
+        "baseline": shape.optional(shape.text),
+        "seeds": shape.list_of(shape.whole_number(0)),
+        "machine": shape.optional(shape.text),
+        "variants": shape.list_of(_VARIANT),
+        "unfinished": shape.list_of(shape.fields({"name": shape.text, "error": shape.optional(shape.text)})),
     }
 )
 

@@ -5,22 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adsr_hf.records import json_shapes as shape
 from adsr_hf.records.files import file_sha256, write_json
-from adsr_hf.records.json_shapes import (
-    ShapeError,
-    anything,
-    fields,
-    list_of,
-    mapping_of,
-    number,
-    one_of,
-    optional,
-    read_object,
-    sha256,
-    text,
-    whole_number,
-    yes_or_no,
-)
+from adsr_hf.records.json_shapes import ShapeError, read_object
 
 CELL_FILE = "cell.json"
 LOG_FILE = "log.txt"
@@ -30,32 +17,32 @@ SCHEMA_VERSION = 1
 # Memory, not figures: free to change when a study is continued.
 _FREE = ("evaluation.batch_size",)
 _FOLDERS = {"published": "evaluation", "teacher": "evaluation-teacher"}
-_STATE = fields(
+_STATE = shape.fields(
     {
-        "identity": fields(
+        "identity": shape.fields(
             {
-                "variant": text,
-                "arm": text,
-                "seed": whole_number(0),
-                "settings": mapping_of(anything),
-                "evaluation": mapping_of(anything),
-                "weights": list_of(one_of(*_FOLDERS)),
+                "variant": shape.text,
+                "arm": shape.text,
+                "seed": shape.whole_number(0),
+                "settings": shape.mapping_of(shape.anything),
+                "evaluation": shape.mapping_of(shape.anything),
+                "weights": shape.list_of(shape.one_of(*_FOLDERS)),
             }
         ),
-        "trained": yes_or_no,
-        "attempts": whole_number(1),
-        "outcome": optional(
-            fields(
+        "trained": shape.yes_or_no,
+        "attempts": shape.whole_number(1),
+        "outcome": shape.optional(
+            shape.fields(
                 {
-                    "error": optional(text),
-                    "seconds": number(0),
-                    "continued": yes_or_no,
-                    "summaries": mapping_of(sha256, one_of(*_FOLDERS.values())),
+                    "error": shape.optional(shape.text),
+                    "seconds": shape.number(0),
+                    "continued": shape.yes_or_no,
+                    "summaries": shape.mapping_of(shape.sha256, shape.one_of(*_FOLDERS.values())),
                 }
             )
         ),
     },
-    {"plan": optional(text)},
+    {"plan": shape.optional(shape.text)},
 )
 
 

@@ -9,7 +9,7 @@ from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from torch import Tensor
 
 from adsr_hf.attacks.batch_invariance import pad_rows
-from adsr_hf.attacks.interface import image_generators
+from adsr_hf.attacks.interface import KeyedImages, NamedAttack, image_generators
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.threat import ThreatModel
 
@@ -30,7 +30,7 @@ class _TargetedMargin(APGDAttack_targeted):
         return x[rows, self.y_target] - x[rows, y]
 
 
-class UntargetedAutoPGD:
+class UntargetedAutoPGD(NamedAttack):
     """APGD on cross-entropy (``"apgd-ce"``) or on the difference of logits ratio (``"apgd-dlr"``).
 
     Args:
@@ -47,17 +47,9 @@ class UntargetedAutoPGD:
         self.gradients_per_image = (NUM_STEPS + 1) * restarts
         self.forwards_per_image = 0
 
-    def attack(
-        self,
-        logits_fn: LogitsFunction,
-        pixels: Tensor,
-        labels: Tensor,
-        *,
-        threat: ThreatModel,
-        seed: int,
-        indices: Sequence[int],
-    ) -> Tensor:
+    def search(self, logits_fn: LogitsFunction, batch: KeyedImages) -> Tensor:
         """See :class:`adsr_hf.attacks.interface.NamedAttack`."""
+        pixels, labels, threat, seed, indices = batch
         theirs = APGDAttack(
             logits_fn, n_iter=NUM_STEPS, norm=threat.norm, eps=threat.epsilon, loss=self.loss, logger=_silent
         )
@@ -67,7 +59,7 @@ class UntargetedAutoPGD:
         return search.found
 
 
-class TargetedAutoPGD:
+class TargetedAutoPGD(NamedAttack):
     """APGD towards each of the most likely wrong classes in turn.
 
     Args:
@@ -95,17 +87,9 @@ class TargetedAutoPGD:
         self.gradients_per_image = (NUM_STEPS + 1) * self.targets
         self.forwards_per_image = self.targets
 
-    def attack(
-        self,
-        logits_fn: LogitsFunction,
-        pixels: Tensor,
-        labels: Tensor,
-        *,
-        threat: ThreatModel,
-        seed: int,
-        indices: Sequence[int],
-    ) -> Tensor:
+    def search(self, logits_fn: LogitsFunction, batch: KeyedImages) -> Tensor:
         """See :class:`adsr_hf.attacks.interface.NamedAttack`."""
+        pixels, labels, threat, seed, indices = batch
         kind = _TargetedMargin if self.uses_margin else APGDAttack_targeted
         theirs = kind(logits_fn, n_iter=NUM_STEPS, norm=threat.norm, eps=threat.epsilon, logger=_silent)
         search = _Search(theirs, pixels, labels, threat, indices)

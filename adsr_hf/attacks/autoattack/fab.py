@@ -1,6 +1,5 @@
 """Targeted FAB of Croce & Hein 2020 (arXiv 1907.02044): the smallest change that crosses a decision boundary."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,13 +8,13 @@ from torch import Tensor
 
 from adsr_hf.attacks.autoattack.apgd import MOST_TARGETS
 from adsr_hf.attacks.batch_invariance import pad_rows
+from adsr_hf.attacks.interface import KeyedImages, NamedAttack
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.attacks.threat import ThreatModel
 
 NUM_STEPS = 100
 
 
-class TargetedBoundary:
+class TargetedBoundary(NamedAttack):
     """FAB towards each of the most likely wrong classes, from the image itself: nothing in it is random."""
 
     def __init__(self, name: str, *, num_classes: int) -> None:
@@ -27,17 +26,9 @@ class TargetedBoundary:
         self.gradients_per_image = NUM_STEPS * self.targets
         self.forwards_per_image = (NUM_STEPS + 3) * self.targets
 
-    def attack(
-        self,
-        logits_fn: LogitsFunction,
-        pixels: Tensor,
-        labels: Tensor,
-        *,
-        threat: ThreatModel,
-        seed: int,
-        indices: Sequence[int],
-    ) -> Tensor:
+    def search(self, logits_fn: LogitsFunction, batch: KeyedImages) -> Tensor:
         """See :class:`adsr_hf.attacks.interface.NamedAttack`."""
+        pixels, labels, threat, *_ = batch
         theirs = FABAttack_PT(logits_fn, norm=threat.norm, eps=threat.epsilon, n_iter=NUM_STEPS, device=pixels.device)
         images = pixels.detach().float()
         found = images.clone()

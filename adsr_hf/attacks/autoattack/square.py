@@ -8,9 +8,8 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor
 
 from adsr_hf.attacks.batch_invariance import pad_rows
-from adsr_hf.attacks.interface import derived_seed, image_generators
+from adsr_hf.attacks.interface import KeyedImages, NamedAttack, derived_seed, image_generators
 from adsr_hf.attacks.pgd import LogitsFunction
-from adsr_hf.attacks.threat import ThreatModel
 
 
 class _Keyed(SquareAttack):
@@ -36,7 +35,7 @@ class _Keyed(SquareAttack):
         return super().random_int(low, high, list(shape))
 
 
-class RandomSquares:
+class RandomSquares(NamedAttack):
     """Square with the margin loss, one restart.
 
     Args:
@@ -50,17 +49,9 @@ class RandomSquares:
         self.gradients_per_image = 0
         self.forwards_per_image = num_queries
 
-    def attack(
-        self,
-        logits_fn: LogitsFunction,
-        pixels: Tensor,
-        labels: Tensor,
-        *,
-        threat: ThreatModel,
-        seed: int,
-        indices: Sequence[int],
-    ) -> Tensor:
+    def search(self, logits_fn: LogitsFunction, batch: KeyedImages) -> Tensor:
         """See :class:`adsr_hf.attacks.interface.NamedAttack`."""
+        pixels, labels, threat, seed, indices = batch
         if threat.norm == "L2" and min(pixels.shape[2:]) < 5:
             raise ValueError(f"square under L2 needs images of at least 5 x 5 pixels, got {tuple(pixels.shape[2:])}")
         theirs = _Keyed(logits_fn, norm=threat.norm, eps=threat.epsilon, n_queries=self.num_queries)
