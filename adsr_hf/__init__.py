@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 # Imported on first use, so that `import adsr_hf` and `adsr --help` do not wait for torch.
 _HOMES = {"ADSRConfig": "adsr_hf.config", "ADSRTrainer": "adsr_hf.trainer"}
+# Modules that stood here before.
+_FORMER = {
+    "schedules": "adsr_hf.method.schedules",
+    "targets": "adsr_hf.method.targets",
+    "teacher": "adsr_hf.method.teacher",
+}
 
 __all__ = ["ADSRConfig", "ADSRTrainer", "__version__"]
 
@@ -18,4 +24,6 @@ __all__ = ["ADSRConfig", "ADSRTrainer", "__version__"]
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _FORMER:
+        return import_module(_FORMER[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

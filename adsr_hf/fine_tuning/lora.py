@@ -6,6 +6,10 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
+from adsr_hf.networks.adapted import merged_copy
+
+__all__ = ["add_adapters", "merged_copy"]
+
 # The attention's query and value, as in the paper, by the names that transformers gives them.
 _QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"))
 
