@@ -1,6 +1,6 @@
 """ADSRConfig: TrainingArguments with the method's knobs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from adsr_hf.settings.checks import finite_numbers
 from adsr_hf.settings.layer_decay import FineTuningArguments
 from adsr_hf.settings.method import MethodArguments
 from adsr_hf.settings.selection import DefaultFigure, check_figure, default_figure
+from adsr_hf.settings.setting import setting
 from adsr_hf.settings.training_ranges import check_training_ranges
 
 logger = logging.get_logger(__name__)
@@ -47,26 +48,20 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         ('Linf 8/255', 20)
     """
 
-    remove_unused_columns: bool | None = field(
-        default=None,
-        metadata={
-            "help": "Drop columns that the model does not take. Default: from rows that hold pixel_values, as Trainer "
-            "does, unless the data set has a transform, which reads the image."
-        },
+    remove_unused_columns: bool | None = setting(
+        None,
+        "Drop columns that the model does not take. Default: from rows that hold pixel_values, as Trainer "
+        "does, unless the data set has a transform, which reads the image.",
     )
 
-    metric_for_best_model: str | None = field(
-        default=None,
-        metadata={
-            "help": "Figure that chooses the best checkpoint: robust_accuracy, accuracy, ece, robust_ece, loss, these "
-            "with teacher_ before them, or one of your own compute_metrics. Default: the published weights' robust "
-            "accuracy; accuracy where training does not attack, loss where only evaluation does not. A method on the "
-            "command line or in a study's arm does not inherit a robust figure that was written for an attacked one."
-        },
+    metric_for_best_model: str | None = setting(
+        None,
+        "Figure that chooses the best checkpoint: robust_accuracy, accuracy, ece, robust_ece, loss, these "
+        "with teacher_ before them, or one of your own compute_metrics. Default: the published weights' robust "
+        "accuracy; accuracy where training does not attack, loss where only evaluation does not. A method on the "
+        "command line or in a study's arm does not inherit a robust figure that was written for an attacked one.",
     )
-    greater_is_better: bool | None = field(
-        default=None, metadata={"help": "Default: True unless the figure's name ends with loss or ece."}
-    )
+    greater_is_better: bool | None = setting(None, "Default: True unless the figure's name ends with loss or ece.")
 
     def __post_init__(self) -> None:
         self.check_method()

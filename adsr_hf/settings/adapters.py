@@ -1,8 +1,9 @@
 """What of a pretrained network is trained: the fields of ModelArguments for it. Imports nothing heavy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from adsr_hf.settings.checks import at_least, in_range, is_finite
+from adsr_hf.settings.setting import setting
 
 
 @dataclass
@@ -13,31 +14,24 @@ class AdapterArguments:
         ValueError: naming the field, its value, what is allowed and a way out.
     """
 
-    freeze: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Parts that are not trained: whole components of parameter names, with wildcards, such as "
-            "embeddings, layers.0 or 'layers.[0-5]'. What matches nothing is refused with the names that exist."
-        },
+    freeze: list[str] | None = setting(
+        None,
+        "Parts that are not trained: whole components of parameter names, with wildcards, such as "
+        "embeddings, layers.0 or 'layers.[0-5]'. What matches nothing is refused with the names that exist.",
     )
-    lora_rank: int = field(
-        default=0,
-        metadata={
-            "help": "Rank of low-rank adapters (LoRA, Hu et al., arXiv 2106.09685), trained with the head while "
-            "everything else is frozen, and merged into what is published. Needs adsr-hf[lora]. 0 = none."
-        },
+    lora_rank: int = setting(
+        0,
+        "Rank of low-rank adapters (LoRA, Hu et al., arXiv 2106.09685), trained with the head while "
+        "everything else is frozen, and merged into what is published. Needs adsr-hf[lora]. 0 = none.",
     )
-    lora_alpha: float | None = field(
-        default=None,
-        metadata={"help": "Adapters are scaled by lora_alpha / lora_rank. Default: lora_rank, a scale of 1."},
+    lora_alpha: float | None = setting(
+        None, "Adapters are scaled by lora_alpha / lora_rank. Default: lora_rank, a scale of 1."
     )
-    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout of the adapters' input, in [0, 1)."})
-    lora_targets: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Linear or convolutional modules that get an adapter, by the end of their names, such as q_proj "
-            "or fc1. Default: the attention's query and value."
-        },
+    lora_dropout: float = setting(0.0, "Dropout of the adapters' input, in [0, 1).")
+    lora_targets: list[str] | None = setting(
+        None,
+        "Linear or convolutional modules that get an adapter, by the end of their names, such as q_proj "
+        "or fc1. Default: the attention's query and value.",
     )
 
     def check_adapters(self, *, from_scratch: bool) -> None:

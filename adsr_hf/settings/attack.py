@@ -2,21 +2,18 @@
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from adsr_hf.settings.checks import at_least, in_range, one_of, radius
 from adsr_hf.settings.radius import Radius
+from adsr_hf.settings.setting import setting
 
 _SCHEDULED = ("epsilon", "attack_steps")
 # With this much of an Linf radius every image can be turned into the same grey one.
 _ALL_GREY = 0.5
 # The largest radii in use: MNIST (Madry et al. 2018), ImageNet (robustness library); and a small one for L2.
 _LARGEST_LINF, _LARGEST_L2, _SMALL_L2 = 0.3, 5.0, 0.05
-
-
-def _help(text: str) -> dict[str, str]:
-    return {"help": text}
 
 
 @dataclass
@@ -27,107 +24,76 @@ class AttackArguments:
         ValueError: naming the field, its value, what is allowed and a way out.
     """
 
-    norm: Literal["Linf", "L2"] = field(
-        default="Linf",
-        metadata=_help(
-            "Norm of the threat model: 'Linf' bounds the change of each value, 'L2' the length of the whole change."
-        ),
+    norm: Literal["Linf", "L2"] = setting(
+        "Linf",
+        "Norm of the threat model: 'Linf' bounds the change of each value, 'L2' the length of the whole change.",
     )
-    epsilon: Radius = field(
-        default=Radius("8/255"),
-        metadata=_help(
-            "Radius of the threat model in [0, 1] pixel units, as a number or a fraction. Usual: 8/255 at 32 px and "
-            "4/255 at 224 px for Linf, 0.5 for L2. Choose the smallest that covers what your camera or attacker does."
-        ),
+    epsilon: Radius = setting(
+        Radius("8/255"),
+        "Radius of the threat model in [0, 1] pixel units, as a number or a fraction. Usual: 8/255 at 32 px and "
+        "4/255 at 224 px for Linf, 0.5 for L2. Choose the smallest that covers what your camera or attacker does.",
     )
-    epsilon_ramp_epochs: float = field(
-        default=0.0,
-        metadata=_help(
-            "Epochs over which the training attack's radius grows from near 0 to epsilon; 0 = full from the first "
-            "step. Transformers trained from scratch often stall at chance without it."
-        ),
+    epsilon_ramp_epochs: float = setting(
+        0.0,
+        "Epochs over which the training attack's radius grows from near 0 to epsilon; 0 = full from the first "
+        "step. Transformers trained from scratch often stall at chance without it.",
     )
-    epsilon_ramp: Literal["linear", "sine"] = field(
-        default="linear",
-        metadata=_help("Shape of that growth: 'linear', or 'sine', a half cosine that starts and ends gently."),
+    epsilon_ramp: Literal["linear", "sine"] = setting(
+        "linear", "Shape of that growth: 'linear', or 'sine', a half cosine that starts and ends gently."
     )
-    attack_schedule: dict | str | None = field(
-        default=None,
-        metadata=_help(
-            "Weaker attacks in early epochs: a mapping from the epoch at which it begins to epsilon and/or "
-            "attack_steps, such as {0: {epsilon: 4/255, attack_steps: 1}, 5: {epsilon: 8/255, attack_steps: 2}}; JSON "
-            "on the command line. What an entry leaves out is the field's own value."
-        ),
+    attack_schedule: dict | str | None = setting(
+        None,
+        "Weaker attacks in early epochs: a mapping from the epoch at which it begins to epsilon and/or "
+        "attack_steps, such as {0: {epsilon: 4/255, attack_steps: 1}, 5: {epsilon: 8/255, attack_steps: 2}}; JSON "
+        "on the command line. What an entry leaves out is the field's own value.",
     )
-    training_attack: Literal["pgd", "apgd"] = field(
-        default="pgd",
-        metadata=_help(
-            "Training attack: 'pgd' (Madry et al. 2018; with attack_steps 1 the single-step attack of Wong et al. "
-            "2020) or 'apgd' (Croce & Hein 2020: step sizes chosen on the way; 2 steps are what Singh et al. 2023 "
-            "train ImageNet transformers with)."
-        ),
+    training_attack: Literal["pgd", "apgd"] = setting(
+        "pgd",
+        "Training attack: 'pgd' (Madry et al. 2018; with attack_steps 1 the single-step attack of Wong et al. "
+        "2020) or 'apgd' (Croce & Hein 2020: step sizes chosen on the way; 2 steps are what Singh et al. 2023 "
+        "train ImageNet transformers with).",
     )
-    attack_steps: int = field(
-        default=10,
-        metadata=_help(
-            "Gradient steps of the training attack (PGD-10 in the paper). Cost grows in proportion. With 1, set "
-            "epsilon_ramp_epochs and collapse_guard."
-        ),
+    attack_steps: int = setting(
+        10,
+        "Gradient steps of the training attack (PGD-10 in the paper). Cost grows in proportion. With 1, set "
+        "epsilon_ramp_epochs and collapse_guard.",
     )
-    attack_step_size: Radius | None = field(
-        default=None,
-        metadata=_help(
-            "Length of one PGD step in [0, 1] pixel units, number or fraction; the paper uses 2/255 at epsilon "
-            "8/255. Default: 2.5 * epsilon / attack_steps (Madry et al. 2018, section 5), and 1.25 * epsilon for a "
-            "single step (Wong et al. 2020)."
-        ),
+    attack_step_size: Radius | None = setting(
+        None,
+        "Length of one PGD step in [0, 1] pixel units, number or fraction; the paper uses 2/255 at epsilon "
+        "8/255. Default: 2.5 * epsilon / attack_steps (Madry et al. 2018, section 5), and 1.25 * epsilon for a "
+        "single step (Wong et al. 2020).",
     )
-    attack_restarts: int = field(
-        default=1,
-        metadata=_help(
-            "Random restarts of the training attack; the worst is kept for each image. Multiplies its cost."
-        ),
+    attack_restarts: int = setting(
+        1, "Random restarts of the training attack; the worst is kept for each image. Multiplies its cost."
     )
-    attack_random_start: bool = field(
-        default=True,
-        metadata=_help(
-            "Start the training attack at a random point: uniform in the ball, or within 0.001 of the image for "
-            "TRADES and MART, as in their papers. Keep it on."
-        ),
+    attack_random_start: bool = setting(
+        True,
+        "Start the training attack at a random point: uniform in the ball, or within 0.001 of the image for "
+        "TRADES and MART, as in their papers. Keep it on.",
     )
-    attack_mode: Literal["eval", "train"] = field(
-        default="eval",
-        metadata=_help(
-            "Module mode during the training attack. 'eval' is the sound choice: dropout and drop path are off; "
-            "'train' is the paper's code: both stay live and batch statistics are updated by every attack step."
-        ),
+    attack_mode: Literal["eval", "train"] = setting(
+        "eval",
+        "Module mode during the training attack. 'eval' is the sound choice: dropout and drop path are off; "
+        "'train' is the paper's code: both stay live and batch statistics are updated by every attack step.",
     )
-    attack_precision: Literal["float32", "bf16"] = field(
-        default="float32",
-        metadata=_help(
-            "'float32' attacks the model as it trains (inside autocast if bf16 is set); 'bf16' a bfloat16 copy of its "
-            "weights, refreshed after each step: faster, watch zero_gradient_share. Images stay float32 in both."
-        ),
+    attack_precision: Literal["float32", "bf16"] = setting(
+        "float32",
+        "'float32' attacks the model as it trains (inside autocast if bf16 is set); 'bf16' a bfloat16 copy of its "
+        "weights, refreshed after each step: faster, watch zero_gradient_share. Images stay float32 in both.",
     )
-    collapse_guard: Literal["off", "warn", "two_steps"] = field(
-        default="off",
-        metadata=_help(
-            "Watch for catastrophic overfitting of single-step training (Wong et al. 2020): every "
-            "collapse_guard_steps the batch is attacked by PGD-10 too, and where accuracy against it falls away while "
-            "accuracy against the training attack does not, 'warn' says so and 'two_steps' trains on with 2 steps."
-        ),
+    collapse_guard: Literal["off", "warn", "two_steps"] = setting(
+        "off",
+        "Watch for catastrophic overfitting of single-step training (Wong et al. 2020): every "
+        "collapse_guard_steps the batch is attacked by PGD-10 too, and where accuracy against it falls away while "
+        "accuracy against the training attack does not, 'warn' says so and 'two_steps' trains on with 2 steps.",
     )
-    collapse_guard_steps: int = field(
-        default=50, metadata=_help("Optimizer steps between two looks of the collapse guard.")
+    collapse_guard_steps: int = setting(50, "Optimizer steps between two looks of the collapse guard.")
+    eval_attack_steps: int = setting(
+        20, "PGD steps of the attack in evaluation; 0 leaves robust figures out. Use more than in training."
     )
-    eval_attack_steps: int = field(
-        default=20,
-        metadata=_help(
-            "PGD steps of the attack in evaluation; 0 leaves robust figures out. Use more than in training."
-        ),
-    )
-    eval_attack_restarts: int = field(
-        default=1, metadata=_help("Random restarts of the attack in evaluation; the worst is kept for each image.")
+    eval_attack_restarts: int = setting(
+        1, "Random restarts of the attack in evaluation; the worst is kept for each image."
     )
 
     def check_attacks(self) -> None:

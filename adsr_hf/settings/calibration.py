@@ -1,9 +1,10 @@
 """Whether and on what a published checkpoint is calibrated: fields of ADSRConfig. Imports nothing heavy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from adsr_hf.settings.checks import in_range, one_of
+from adsr_hf.settings.setting import setting
 
 CALIBRATIONS = ("none", "clean", "adversarial", "mixed")
 
@@ -16,22 +17,16 @@ class CalibrationArguments:
         ValueError: naming the field, its value, what is allowed and a way out.
     """
 
-    calibrate: Literal["none", "clean", "adversarial", "mixed"] = field(
-        default="none",
-        metadata={
-            "help": "Fit one temperature on the validation images and fold it into the published weights' head (Guo "
-            "et al. 2017, arXiv 1706.04599, section 4.2): predictions and inference cost stay, confidence changes. On "
-            "'clean' images, on 'adversarial' ones (the worst that the evaluation attack finds; an image that is "
-            "wrong already counts as it is) or on both, 'mixed'. adsr train does it after training; with ADSRTrainer "
-            "call trainer.calibrate() before you save."
-        },
+    calibrate: Literal["none", "clean", "adversarial", "mixed"] = setting(
+        "none",
+        "Fit one temperature on the validation images and fold it into the published weights' head (Guo "
+        "et al. 2017, arXiv 1706.04599, section 4.2): predictions and inference cost stay, confidence changes. On "
+        "'clean' images, on 'adversarial' ones (the worst that the evaluation attack finds; an image that is "
+        "wrong already counts as it is) or on both, 'mixed'. adsr train does it after training; with ADSRTrainer "
+        "call trainer.calibrate() before you save.",
     )
-    calibrate_adversarial_share: float = field(
-        default=0.5,
-        metadata={
-            "help": "With calibrate='mixed': weight of the adversarial images' loss, in (0, 1); clean ones have the "
-            "rest."
-        },
+    calibrate_adversarial_share: float = setting(
+        0.5, "With calibrate='mixed': weight of the adversarial images' loss, in (0, 1); clean ones have the rest."
     )
 
     @property

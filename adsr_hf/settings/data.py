@@ -1,10 +1,11 @@
 """Which images a run reads, and how they become its splits: the fields of a recipe that concern data."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from adsr_hf.settings.checks import at_least, finite_numbers, in_range, one_of
+from adsr_hf.settings.setting import setting
 
 DIGITS = "digits"
 
@@ -40,141 +41,100 @@ class DataArguments:
         ValueError: for a field outside what is allowed; the message names field, value, range and a way out.
     """
 
-    dataset: str = field(
-        default="",
-        metadata={
-            "help": "Where the images are (required): a Hub name (owner/name), a local folder with one sub-folder for "
-            "each class (train/, validation/ and test/ above them are honoured), a folder of Parquet files "
-            "(train-*.parquet, test-*.parquet, or one folder a split), one Parquet file, or 'digits' (scikit-learn's "
-            "1,797 handwritten digits, 8×8 px; write ./digits for a folder of that name)."
-        },
+    dataset: str = setting(
+        "",
+        "Where the images are (required): a Hub name (owner/name), a local folder with one sub-folder for "
+        "each class (train/, validation/ and test/ above them are honoured), a folder of Parquet files "
+        "(train-*.parquet, test-*.parquet, or one folder a split), one Parquet file, or 'digits' (scikit-learn's "
+        "1,797 handwritten digits, 8×8 px; write ./digits for a folder of that name).",
     )
-    dataset_config: str | None = field(
-        default=None, metadata={"help": "Configuration of a Hub data set that has several."}
+    dataset_config: str | None = setting(None, "Configuration of a Hub data set that has several.")
+    image_column: str | None = setting(
+        None,
+        "Column that holds the images. Left out: the one called image, else the only one of a usual name, "
+        "else the only one of images.",
     )
-    image_column: str | None = field(
-        default=None,
-        metadata={
-            "help": "Column that holds the images. Left out: the one called image, else the only one of a usual name, "
-            "else the only one of images."
-        },
+    label_column: str | None = setting(
+        None,
+        "Column that holds the classes, as names or whole numbers. Left out: the one called label, else "
+        "the only one of a usual name, else the only one of classes. The first line of a run says which.",
     )
-    label_column: str | None = field(
-        default=None,
-        metadata={
-            "help": "Column that holds the classes, as names or whole numbers. Left out: the one called label, else "
-            "the only one of a usual name, else the only one of classes. The first line of a run says which."
-        },
+    train_split: str = setting("train", "Split to train on.")
+    validation_split: str | None = setting(
+        None,
+        "Split for model selection. Left out: the split called validation, valid, val or dev if there is "
+        "one, else images held out from the train split.",
     )
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    validation_split: str | None = field(
-        default=None,
-        metadata={
-            "help": "Split for model selection. Left out: the split called validation, valid, val or dev if there is "
-            "one, else images held out from the train split."
-        },
+    test_split: str | None = setting(
+        None,
+        "Split for the final figures; selection never sees it. Left out: the split called test, if there "
+        "is one. `adsr evaluate` measures on it, or on the only split of a data set that was not trained on.",
     )
-    test_split: str | None = field(
-        default=None,
-        metadata={
-            "help": "Split for the final figures; selection never sees it. Left out: the split called test, if there "
-            "is one. `adsr evaluate` measures on it, or on the only split of a data set that was not trained on."
-        },
+    validation_fraction: float = setting(
+        0.1,
+        "Share of the train split that is held out for model selection when there is no validation split, "
+        "in [0, 0.5], class by class and at least one image of each. 0 = no hold-out, hence no model selection.",
     )
-    validation_fraction: float = field(
-        default=0.1,
-        metadata={
-            "help": "Share of the train split that is held out for model selection when there is no validation split, "
-            "in [0, 0.5], class by class and at least one image of each. 0 = no hold-out, hence no model selection."
-        },
+    split_seed: int = setting(0, "Seed of the hold-out and of max_*_images. Not changed by the training seed.")
+    skip_broken_images: bool = setting(
+        False, "Leave out images that cannot be read, and report them, instead of stopping."
     )
-    split_seed: int = field(
-        default=0, metadata={"help": "Seed of the hold-out and of max_*_images. Not changed by the training seed."}
+    max_image_pixels: int = setting(
+        MAX_IMAGE_PIXELS,
+        "An image of more pixels (width × height) counts as broken, since a small file may claim to be "
+        "huge. The default is Pillow's own limit; raise it where images are truly that large.",
     )
-    skip_broken_images: bool = field(
-        default=False, metadata={"help": "Leave out images that cannot be read, and report them, instead of stopping."}
+    crop_padding: int = setting(
+        4,
+        "Train augmentation: pad by this many black pixels and crop at random to the old size; 0 = off. "
+        "4 suits 32 px images (Wu et al., ICLR 2024, section 4.1); about an eighth of the side for others.",
     )
-    max_image_pixels: int = field(
-        default=MAX_IMAGE_PIXELS,
-        metadata={
-            "help": "An image of more pixels (width × height) counts as broken, since a small file may claim to be "
-            "huge. The default is Pillow's own limit; raise it where images are truly that large."
-        },
+    horizontal_flip: bool = setting(
+        True,
+        "Train augmentation: mirror half of the images. Off where left and right differ in meaning, as in "
+        "digits and text.",
     )
-    crop_padding: int = field(
-        default=4,
-        metadata={
-            "help": "Train augmentation: pad by this many black pixels and crop at random to the old size; 0 = off. "
-            "4 suits 32 px images (Wu et al., ICLR 2024, section 4.1); about an eighth of the side for others."
-        },
+    policy_operations: int = setting(
+        0,
+        "Train augmentation: this many random operations on each image after crop and flip (N of "
+        "RandAugment, Cubuk et al., 2020, arXiv 1909.13719); 0 = off, 2 is usual. For long runs of vision "
+        "transformers; short fine-tuning usually does without.",
     )
-    horizontal_flip: bool = field(
-        default=True,
-        metadata={
-            "help": "Train augmentation: mirror half of the images. Off where left and right differ in meaning, as in "
-            "digits and text."
-        },
+    policy_magnitude: float = setting(
+        9.0, "Strength of policy_operations in [0, 30] (M of RandAugment); 0 = none. 9 is usual."
     )
-    policy_operations: int = field(
-        default=0,
-        metadata={
-            "help": "Train augmentation: this many random operations on each image after crop and flip (N of "
-            "RandAugment, Cubuk et al., 2020, arXiv 1909.13719); 0 = off, 2 is usual. For long runs of vision "
-            "transformers; short fine-tuning usually does without."
-        },
+    extra_dataset: str | None = setting(
+        None,
+        "Second data set for training alone, such as generated images (Gowal et al. 2021, arXiv "
+        "2110.09468): named like dataset, or a folder of unsorted images with extra_labels=pseudo. An epoch stays "
+        "one pass over dataset. Copies of validation and test images are refused when they are equal pixel for "
+        "pixel; nearly equal ones are for you to keep out.",
     )
-    policy_magnitude: float = field(
-        default=9.0,
-        metadata={"help": "Strength of policy_operations in [0, 30] (M of RandAugment); 0 = none. 9 is usual."},
+    extra_config: str | None = setting(None, "Configuration of a Hub data set that is extra_dataset.")
+    extra_split: str = setting("train", "Split of extra_dataset to use.")
+    extra_fraction: float = setting(
+        0.7,
+        "Share of extra images in each batch, in [0.001, 0.999]. 0.7 for a million generated images "
+        "(Rebuffi et al. 2021, arXiv 2103.01946, section 5).",
     )
-    extra_dataset: str | None = field(
-        default=None,
-        metadata={
-            "help": "Second data set for training alone, such as generated images (Gowal et al. 2021, arXiv "
-            "2110.09468): named like dataset, or a folder of unsorted images with extra_labels=pseudo. An epoch stays "
-            "one pass over dataset. Copies of validation and test images are refused when they are equal pixel for "
-            "pixel; nearly equal ones are for you to keep out."
-        },
+    extra_labels: Literal["own", "pseudo"] = setting(
+        "own",
+        "Where labels of extra images come from: 'own' (extra_dataset's, which must be among those of "
+        "dataset) or 'pseudo' (what extra_pseudo_labeler says).",
     )
-    extra_config: str | None = field(
-        default=None, metadata={"help": "Configuration of a Hub data set that is extra_dataset."}
+    extra_pseudo_labeler: str | None = setting(
+        None,
+        "With extra_labels=pseudo: a classifier with the label names of dataset, as a Hub name or a "
+        "folder; the more accurate the better, robust or not.",
     )
-    extra_split: str = field(default="train", metadata={"help": "Split of extra_dataset to use."})
-    extra_fraction: float = field(
-        default=0.7,
-        metadata={
-            "help": "Share of extra images in each batch, in [0.001, 0.999]. 0.7 for a million generated images "
-            "(Rebuffi et al. 2021, arXiv 2103.01946, section 5)."
-        },
+    max_train_images: int | None = setting(
+        None, "Keep this many train images, drawn class by class: for smoke runs. Left out: all."
     )
-    extra_labels: Literal["own", "pseudo"] = field(
-        default="own",
-        metadata={
-            "help": "Where labels of extra images come from: 'own' (extra_dataset's, which must be among those of "
-            "dataset) or 'pseudo' (what extra_pseudo_labeler says)."
-        },
-    )
-    extra_pseudo_labeler: str | None = field(
-        default=None,
-        metadata={
-            "help": "With extra_labels=pseudo: a classifier with the label names of dataset, as a Hub name or a "
-            "folder; the more accurate the better, robust or not."
-        },
-    )
-    max_train_images: int | None = field(
-        default=None,
-        metadata={"help": "Keep this many train images, drawn class by class: for smoke runs. Left out: all."},
-    )
-    max_eval_images: int | None = field(
-        default=None,
-        metadata={"help": "The same for the validation and the test split, each."},
-    )
-    cache_gigabytes: float = field(
-        default=4.0,
-        metadata={
-            "help": "Decoded images of a split are kept in memory (one byte a value) up to this many gigabytes (10^9 "
-            "bytes); a larger split is decoded at each access, so give it dataloader_num_workers. 0 = never keep."
-        },
+    max_eval_images: int | None = setting(None, "The same for the validation and the test split, each.")
+    cache_gigabytes: float = setting(
+        4.0,
+        "Decoded images of a split are kept in memory (one byte a value) up to this many gigabytes (10^9 "
+        "bytes); a larger split is decoded at each access, so give it dataloader_num_workers. 0 = never keep.",
     )
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from adsr_hf.settings.checks import finite_numbers
+from adsr_hf.settings.setting import setting
 
 WEIGHTS = ("published", "teacher", "both")
 
@@ -30,58 +31,40 @@ class EvaluateArguments:
             "install 'adsr_hf[autoattack]'."
         },
     )
-    split: str = field(
-        default="test", metadata={"help": "Which images to measure: 'test', or 'validation' while you still choose."}
+    split: str = setting("test", "Which images to measure: 'test', or 'validation' while you still choose.")
+    weights: str = setting(
+        "published",
+        "'published' is what model.safetensors holds: the student, or the teacher of a run with publish: "
+        "teacher. 'teacher' is the moving average that a run keeps beside it; its records go to a folder of their "
+        "own. 'both' measures one after the other.",
     )
-    weights: str = field(
-        default="published",
-        metadata={
-            "help": "'published' is what model.safetensors holds: the student, or the teacher of a run with publish: "
-            "teacher. 'teacher' is the moving average that a run keeps beside it; its records go to a folder of their "
-            "own. 'both' measures one after the other."
-        },
+    attack_steps: int = setting(50, "Steps of pgd and margin; use more than in training.")
+    attack_restarts: int = setting(
+        1, "Random restarts of pgd and margin; the worst image of all is kept, for each image."
     )
-    attack_steps: int = field(default=50, metadata={"help": "Steps of pgd and margin; use more than in training."})
-    attack_restarts: int = field(
-        default=1,
-        metadata={"help": "Random restarts of pgd and margin; the worst image of all is kept, for each image."},
+    square_queries: int = setting(5000, "Forward passes of square for an image that stands.")
+    stability: bool = setting(
+        False,
+        "Measure flip rate, accuracy and output stability under ten kinds of noise, five severities: "
+        "those of CIFAR-10-C, Tiny ImageNet-C or ImageNet-C, whichever is nearest in image size.",
     )
-    square_queries: int = field(default=5000, metadata={"help": "Forward passes of square for an image that stands."})
-    stability: bool = field(
-        default=False,
-        metadata={
-            "help": "Measure flip rate, accuracy and output stability under ten kinds of noise, five severities: "
-            "those of CIFAR-10-C, Tiny ImageNet-C or ImageNet-C, whichever is nearest in image size."
-        },
+    sanity: bool = setting(False, "Check on 100 images whether the robust accuracy can be believed.")
+    undefended: str | None = setting(
+        None,
+        "With sanity: an undefended checkpoint of the same family, to check that attacks made on it are "
+        "weaker than attacks on the model itself.",
     )
-    sanity: bool = field(
-        default=False, metadata={"help": "Check on 100 images whether the robust accuracy can be believed."}
+    positive_class: str | None = setting(
+        None,
+        "Of two classes the one that must be found, such as 'defective': the share of its images that are "
+        "missed and of false alarms among the others are then figures of their own, clean and under attack.",
     )
-    undefended: str | None = field(
-        default=None,
-        metadata={
-            "help": "With sanity: an undefended checkpoint of the same family, to check that attacks made on it are "
-            "weaker than attacks on the model itself."
-        },
-    )
-    positive_class: str | None = field(
-        default=None,
-        metadata={
-            "help": "Of two classes the one that must be found, such as 'defective': the share of its images that are "
-            "missed and of false alarms among the others are then figures of their own, clean and under attack."
-        },
-    )
-    batch_size: int = field(
-        default=128,
-        metadata={"help": "Images attacked together, in steps of 64; figures do not depend on it."},
-    )
-    seed: int = field(default=0, metadata={"help": "Seed of everything random, which is drawn for each image."})
-    output_dir: str | None = field(
-        default=None,
-        metadata={
-            "help": "Folder for summary.json, records.parquet and examples. Left out: evaluation/ (and "
-            "evaluation-teacher/) inside the checkpoint. A killed run continues when started again."
-        },
+    batch_size: int = setting(128, "Images attacked together, in steps of 64; figures do not depend on it.")
+    seed: int = setting(0, "Seed of everything random, which is drawn for each image.")
+    output_dir: str | None = setting(
+        None,
+        "Folder for summary.json, records.parquet and examples. Left out: evaluation/ (and "
+        "evaluation-teacher/) inside the checkpoint. A killed run continues when started again.",
     )
 
     def __post_init__(self) -> None:

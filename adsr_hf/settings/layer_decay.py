@@ -1,8 +1,9 @@
 """How the layers of a pretrained network learn: the fields of ADSRConfig for it. Imports nothing heavy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from adsr_hf.settings.checks import is_finite
+from adsr_hf.settings.setting import setting
 
 
 @dataclass
@@ -13,14 +14,12 @@ class FineTuningArguments:
         ValueError: naming the field, its value, what is allowed and a way out.
     """
 
-    layer_decay: float = field(
-        default=1.0,
-        metadata={
-            "help": "Layer-wise learning-rate decay, in (0, 1] (BEiT, Bao et al. 2021, arXiv 2106.08254): the head "
-            "learns at learning_rate, the last block at layer_decay times that, each earlier one at layer_decay times "
-            "the rate of the next, the embeddings at the lowest. Usual for ViT-B: 0.65 to 0.75. 1 = the same rate "
-            "everywhere."
-        },
+    layer_decay: float = setting(
+        1.0,
+        "Layer-wise learning-rate decay, in (0, 1] (BEiT, Bao et al. 2021, arXiv 2106.08254): the head "
+        "learns at learning_rate, the last block at layer_decay times that, each earlier one at layer_decay times "
+        "the rate of the next, the embeddings at the lowest. Usual for ViT-B: 0.65 to 0.75. 1 = the same rate "
+        "everywhere.",
     )
 
     def check_fine_tuning(self) -> None:

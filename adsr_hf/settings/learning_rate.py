@@ -1,8 +1,9 @@
 """The learning rate's steps, which Trainer's own schedules lack. Imports nothing heavy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from adsr_hf.settings.checks import is_finite
+from adsr_hf.settings.setting import setting
 
 
 @dataclass
@@ -13,13 +14,11 @@ class LearningRateArguments:
         ValueError: naming the field, its value, what is allowed and a way out.
     """
 
-    learning_rate_drops: list[float] | None = field(
-        default=None,
-        metadata={
-            "help": "Points of the run, as shares of its steps, at which the learning rate is divided by 10: 0.5 0.75 "
-            "is the papers' schedule for ResNets (epochs 100 and 150 of 200; Rice et al. 2020). Needs "
-            "lr_scheduler_type constant, and takes no warm-up."
-        },
+    learning_rate_drops: list[float] | None = setting(
+        None,
+        "Points of the run, as shares of its steps, at which the learning rate is divided by 10: 0.5 0.75 "
+        "is the papers' schedule for ResNets (epochs 100 and 150 of 200; Rice et al. 2020). Needs "
+        "lr_scheduler_type constant, and takes no warm-up.",
     )
 
     def check_learning_rate(self, *, schedule: str, warmup_steps: float) -> None:

@@ -1,6 +1,6 @@
 """The method's knobs, apart from TrainingArguments so that ``adsr train --help`` need not import torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from adsr_hf.settings.attack import AttackArguments
@@ -8,6 +8,7 @@ from adsr_hf.settings.checks import in_range, is_finite, one_of
 from adsr_hf.settings.learning_rate import LearningRateArguments
 from adsr_hf.settings.regularization import RegularizationArguments
 from adsr_hf.settings.resumption import ResumptionArguments
+from adsr_hf.settings.setting import setting
 
 OBJECTIVES = ("clean", "pgd_at", "trades", "mart")
 LABELS = ("onehot", "label_smoothing", "adsr")
@@ -20,10 +21,6 @@ METHODS = {
     "mart": ("mart", "onehot"),
     "adsr": ("pgd_at", "adsr"),
 }
-
-
-def _help(text: str) -> dict[str, str]:
-    return {"help": text}
 
 
 @dataclass
@@ -40,88 +37,64 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
     # A field of TrainingArguments, not one of this class.
     label_smoothing_factor = 0.0
 
-    method: Literal["clean", "pgd_at", "trades", "mart", "adsr"] = field(
-        default="adsr",
-        metadata=_help(
-            "Shorthand for an objective and its labels: 'clean' (cross-entropy on clean images), 'pgd_at' "
-            "(adversarial training, Madry et al. 2018), 'trades' (Zhang et al. 2019), 'mart' (Wang et al. 2020), each "
-            "on one-hot labels, or 'adsr' (pgd_at against labels rectified by the model's moving average: ADR, Wu et "
-            "al., ICLR 2024, arXiv 2305.12118). objective and labels override it. Compare 'adsr' with 'pgd_at' before "
-            "you believe its gain."
-        ),
+    method: Literal["clean", "pgd_at", "trades", "mart", "adsr"] = setting(
+        "adsr",
+        "Shorthand for an objective and its labels: 'clean' (cross-entropy on clean images), 'pgd_at' "
+        "(adversarial training, Madry et al. 2018), 'trades' (Zhang et al. 2019), 'mart' (Wang et al. 2020), each "
+        "on one-hot labels, or 'adsr' (pgd_at against labels rectified by the model's moving average: ADR, Wu et "
+        "al., ICLR 2024, arXiv 2305.12118). objective and labels override it. Compare 'adsr' with 'pgd_at' before "
+        "you believe its gain.",
     )
-    objective: Literal["clean", "pgd_at", "trades", "mart"] | None = field(
-        default=None,
-        metadata=_help(
-            "Loss to train with, whatever the labels; default: the method's. ADSR in its TRADES form is method 'adsr' "
-            "with objective 'trades'."
-        ),
+    objective: Literal["clean", "pgd_at", "trades", "mart"] | None = setting(
+        None,
+        "Loss to train with, whatever the labels; default: the method's. ADSR in its TRADES form is method 'adsr' "
+        "with objective 'trades'.",
     )
-    labels: Literal["onehot", "label_smoothing", "adsr"] | None = field(
-        default=None,
-        metadata=_help(
-            "Where labels come from, whatever the objective: 'onehot', 'label_smoothing' (see label_smoothing_factor) "
-            "or 'adsr' (rectified by the teacher). Default: the method's, or 'label_smoothing' where "
-            "label_smoothing_factor is set."
-        ),
+    labels: Literal["onehot", "label_smoothing", "adsr"] | None = setting(
+        None,
+        "Where labels come from, whatever the objective: 'onehot', 'label_smoothing' (see label_smoothing_factor) "
+        "or 'adsr' (rectified by the teacher). Default: the method's, or 'label_smoothing' where "
+        "label_smoothing_factor is set.",
     )
-    trades_beta: float = field(
-        default=6.0,
-        metadata=_help("Weight beta of TRADES' divergence between clean and attacked output (6 in its paper)."),
+    trades_beta: float = setting(
+        6.0, "Weight beta of TRADES' divergence between clean and attacked output (6 in its paper)."
     )
-    mart_beta: float = field(
-        default=5.0, metadata=_help("Weight of MART's divergence between clean and attacked output (5 in its paper).")
+    mart_beta: float = setting(5.0, "Weight of MART's divergence between clean and attacked output (5 in its paper).")
+    temperature_start: float = setting(
+        2.0,
+        "Teacher's softmax temperature tau at the first step (ADR equation 4; paper 2.5 for CIFAR-10 and 1.5 for "
+        "CIFAR-100). Short runs want less: above 1 they lose calibration.",
     )
-    temperature_start: float = field(
-        default=2.0,
-        metadata=_help(
-            "Teacher's softmax temperature tau at the first step (ADR equation 4; paper 2.5 for CIFAR-10 and 1.5 for "
-            "CIFAR-100). Short runs want less: above 1 they lose calibration."
-        ),
+    temperature_end: float = setting(1.0, "tau at the last step; half-cosine in between (paper 2.0 for CIFAR-10).")
+    interpolation_start: float = setting(
+        0.7, "Weight lambda of the teacher's distribution at the first step, in [0, 1] (ADR equation 6)."
     )
-    temperature_end: float = field(
-        default=1.0, metadata=_help("tau at the last step; half-cosine in between (paper 2.0 for CIFAR-10).")
+    interpolation_end: float = setting(
+        0.95, "lambda at the last step, in [0, 1]; half-cosine in between (paper 0.95)."
     )
-    interpolation_start: float = field(
-        default=0.7,
-        metadata=_help("Weight lambda of the teacher's distribution at the first step, in [0, 1] (ADR equation 6)."),
+    fixed_teacher: str | None = setting(
+        None,
+        "Checkpoint, a Hub name or a folder, that rectifies the labels in place of the moving average: "
+        "distillation from a fixed teacher, the paper's baseline. It must have the model's classes.",
     )
-    interpolation_end: float = field(
-        default=0.95, metadata=_help("lambda at the last step, in [0, 1]; half-cosine in between (paper 0.95).")
+    teacher_decay: float = setting(
+        0.995,
+        "Decay gamma of the teacher's moving average, in [0, 1). It remembers about 1 / (1 - gamma) optimizer "
+        "steps: keep that well below the length of the run (0.98 for some hundred steps).",
     )
-    fixed_teacher: str | None = field(
-        default=None,
-        metadata=_help(
-            "Checkpoint, a Hub name or a folder, that rectifies the labels in place of the moving average: "
-            "distillation from a fixed teacher, the paper's baseline. It must have the model's classes."
-        ),
+    teacher_decay_warmup: bool = setting(
+        False,
+        "Let the decay grow with the run: min(teacher_decay, (1 + step) / (10 + step)), so that the first weights "
+        "are forgotten soon. Off in the paper.",
     )
-    teacher_decay: float = field(
-        default=0.995,
-        metadata=_help(
-            "Decay gamma of the teacher's moving average, in [0, 1). It remembers about 1 / (1 - gamma) optimizer "
-            "steps: keep that well below the length of the run (0.98 for some hundred steps)."
-        ),
+    publish: Literal["student", "teacher"] = setting(
+        "student",
+        "Which weights model.safetensors and the Hub get. 'teacher' is weight averaging (the paper's WA) and "
+        "works with every method.",
     )
-    teacher_decay_warmup: bool = field(
-        default=False,
-        metadata=_help(
-            "Let the decay grow with the run: min(teacher_decay, (1 + step) / (10 + step)), so that the first weights "
-            "are forgotten soon. Off in the paper."
-        ),
-    )
-    publish: Literal["student", "teacher"] = field(
-        default="student",
-        metadata=_help(
-            "Which weights model.safetensors and the Hub get. 'teacher' is weight averaging (the paper's WA) and "
-            "works with every method."
-        ),
-    )
-    evaluate_weights: Literal["both", "student", "teacher"] = field(
-        default="both",
-        metadata=_help(
-            "Which weights trainer.evaluate() measures, where a teacher is kept: its figures begin with 'teacher_'."
-        ),
+    evaluate_weights: Literal["both", "student", "teacher"] = setting(
+        "both",
+        "Which weights trainer.evaluate() measures, where a teacher is kept: its figures begin with 'teacher_'.",
     )
 
     @property

@@ -1,11 +1,12 @@
 """Which network a run trains: the fields of a recipe that concern the model. Imports nothing heavy."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from adsr_hf.settings.adapters import AdapterArguments
 from adsr_hf.settings.checks import at_least, finite_numbers, one_of
+from adsr_hf.settings.setting import setting
 
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 
@@ -18,44 +19,34 @@ class ModelArguments(AdapterArguments):
         ValueError: when neither or both are given, or a field is outside what is allowed.
     """
 
-    model: str | None = field(
-        default=None,
-        metadata={
-            "help": "Checkpoint to start from: a Hub name or a local folder of an image classifier. Its head is kept "
-            "where its label names are the data set's, in whatever order and spelling, and replaced otherwise; the "
-            "first line says which. Code of its own is never run, and weights are read from safetensors alone."
-        },
+    model: str | None = setting(
+        None,
+        "Checkpoint to start from: a Hub name or a local folder of an image classifier. Its head is kept "
+        "where its label names are the data set's, in whatever order and spelling, and replaced otherwise; the "
+        "first line says which. Code of its own is never run, and weights are read from safetensors alone.",
     )
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub checkpoint."})
-    model_type: str | None = field(
-        default=None,
-        metadata={
-            "help": "Architecture to train from scratch, as in AutoConfig: vit, deit, beit, swin, convnext, ..., or "
-            "adsr_cifar_resnet, the ResNet-18 of the robustness papers for images of 32 px (adsr_hf.networks)."
-        },
+    model_revision: str = setting("main", "Branch, tag or commit of a Hub checkpoint.")
+    model_type: str | None = setting(
+        None,
+        "Architecture to train from scratch, as in AutoConfig: vit, deit, beit, swin, convnext, ..., or "
+        "adsr_cifar_resnet, the ResNet-18 of the robustness papers for images of 32 px (adsr_hf.networks).",
     )
-    model_config: dict | str | None = field(
-        default=None,
-        metadata={"help": "With model_type: fields of its config, a mapping in YAML or JSON on the command line."},
+    model_config: dict | str | None = setting(
+        None, "With model_type: fields of its config, a mapping in YAML or JSON on the command line."
     )
-    image_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "Images are resized to this many pixels a side. Required with model_type. With model: where it is "
-            "not the checkpoint's own, positions are interpolated (ViT, DeiT, DINOv2, BEiT; ConvNeXt and ResNet have "
-            "none)."
-        },
+    image_size: int | None = setting(
+        None,
+        "Images are resized to this many pixels a side. Required with model_type. With model: where it is "
+        "not the checkpoint's own, positions are interpolated (ViT, DeiT, DINOv2, BEiT; ConvNeXt and ResNet have "
+        "none).",
     )
-    patch_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "With model, for ViT, DeiT, DINOv2 and BEiT: patches of this many pixels a side, for which the "
-            "checkpoint's kernel is resampled (FlexiViT, arXiv 2212.08013). 4 is usual for images of 32 px."
-        },
+    patch_size: int | None = setting(
+        None,
+        "With model, for ViT, DeiT, DINOv2 and BEiT: patches of this many pixels a side, for which the "
+        "checkpoint's kernel is resampled (FlexiViT, arXiv 2212.08013). 4 is usual for images of 32 px.",
     )
-    attn_implementation: str | None = field(
-        default=None,
-        metadata={"help": f"How attention is computed: {', '.join(ATTENTION)}. Default: transformers' choice."},
+    attn_implementation: str | None = setting(
+        None, f"How attention is computed: {', '.join(ATTENTION)}. Default: transformers' choice."
     )
 
     def __post_init__(self) -> None:

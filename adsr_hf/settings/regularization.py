@@ -1,13 +1,10 @@
 """What keeps a run from overfitting beside its labels: perturbed weights and mixed images. Imports nothing heavy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from adsr_hf.settings.checks import in_range, is_finite, one_of
-
-
-def _help(text: str) -> dict[str, str]:
-    return {"help": text}
+from adsr_hf.settings.setting import setting
 
 
 @dataclass
@@ -18,37 +15,29 @@ class RegularizationArguments:
         ValueError: naming the field, its value, what is allowed and a way out.
     """
 
-    weight_perturbation: Literal["none", "awp", "layerwise_sam"] = field(
-        default="none",
-        metadata=_help(
-            "Take each step's gradient at weights moved against it: 'awp' (Wu et al. 2020, arXiv 2004.05884: tensors "
-            "of two or more dimensions) or 'layerwise_sam' (what the ADR authors' code calls AWP: every tensor, "
-            "biases and normalisation included). Both move a tensor by weight_perturbation_radius times its norm."
-        ),
+    weight_perturbation: Literal["none", "awp", "layerwise_sam"] = setting(
+        "none",
+        "Take each step's gradient at weights moved against it: 'awp' (Wu et al. 2020, arXiv 2004.05884: tensors "
+        "of two or more dimensions) or 'layerwise_sam' (what the ADR authors' code calls AWP: every tensor, "
+        "biases and normalisation included). Both move a tensor by weight_perturbation_radius times its norm.",
     )
-    weight_perturbation_radius: float = field(
-        default=0.005,
-        metadata=_help(
-            "Relative size of the weights' perturbation: gamma of AWP, rho of the ADR authors (0.005 on CIFAR, 0.001 "
-            "on TinyImageNet)."
-        ),
+    weight_perturbation_radius: float = setting(
+        0.005,
+        "Relative size of the weights' perturbation: gamma of AWP, rho of the ADR authors (0.005 on CIFAR, 0.001 "
+        "on TinyImageNet).",
     )
-    weight_perturbation_warmup_epochs: float = field(
-        default=0.0, metadata=_help("Epochs before weights are perturbed; a model at chance gains nothing from it.")
+    weight_perturbation_warmup_epochs: float = setting(
+        0.0, "Epochs before weights are perturbed; a model at chance gains nothing from it."
     )
-    mixup: float = field(
-        default=0.0,
-        metadata=_help(
-            "Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 = off, 0.8 is usual for long transformer runs. "
-            "Images and their labels, rectified ones too, are mixed before the attack."
-        ),
+    mixup: float = setting(
+        0.0,
+        "Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 = off, 0.8 is usual for long transformer runs. "
+        "Images and their labels, rectified ones too, are mixed before the attack.",
     )
-    cutmix: float = field(
-        default=0.0,
-        metadata=_help(
-            "Alpha of cutmix's Beta distribution (Yun et al. 2019); 0 = off, 1.0 is usual. With mixup too, each batch "
-            "draws one of the two."
-        ),
+    cutmix: float = setting(
+        0.0,
+        "Alpha of cutmix's Beta distribution (Yun et al. 2019); 0 = off, 1.0 is usual. With mixup too, each batch "
+        "draws one of the two.",
     )
 
     @property

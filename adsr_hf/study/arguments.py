@@ -1,8 +1,9 @@
 """What a study file may hold. Imports nothing heavy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from adsr_hf.settings.evaluation import EvaluateArguments
+from adsr_hf.settings.setting import setting
 
 # Key of a study file to its help.
 KEYS = {
@@ -33,9 +34,8 @@ class StudyEvaluation(EvaluateArguments):
         ValueError: naming the field, its value, what is allowed and a way out.
     """
 
-    max_eval_images: int | None = field(
-        default=None,
-        metadata={"help": "Measure this many images, drawn class by class, the same for every cell. Left out: all."},
+    max_eval_images: int | None = setting(
+        None, "Measure this many images, drawn class by class, the same for every cell. Left out: all."
     )
 
     def __post_init__(self) -> None:
