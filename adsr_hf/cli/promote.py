@@ -1,21 +1,17 @@
 """``adsr promote decision.json --to FOLDER``."""
 
-from pathlib import Path
-
 from adsr_hf.cli.main import OK
-from adsr_hf.cli.options import OptionParser
+from adsr_hf.cli.options import decision_parser
 
 
 def run(words: list[str]) -> int:
     """Put the candidate of a decision into the folder that is served."""
-    parser = OptionParser(
+    parser = decision_parser(
         prog="adsr promote",
         description="Serve the candidate of a decision of `adsr gate`. The folder must serve the model that the "
         "candidate was judged against; that one is kept whole beside it, for `adsr rollback`. The switch is one step: "
         "whenever it is killed, the folder serves the old or the new model. Doing it twice changes nothing.",
     )
-    parser.add_argument("decision", type=Path, help="decision.json, as adsr gate wrote it")
-    parser.add_argument("--to", type=Path, required=True, help="folder that the model is served from, or a link to it")
     parser.add_argument(
         "--override",
         metavar="REASON",

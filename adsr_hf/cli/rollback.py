@@ -1,21 +1,17 @@
 """``adsr rollback decision.json --to FOLDER``."""
 
-from pathlib import Path
-
 from adsr_hf.cli.main import OK
-from adsr_hf.cli.options import OptionParser
+from adsr_hf.cli.options import decision_parser
 
 
 def run(words: list[str]) -> int:
     """Put the model that a decision names as its rollback point back into the folder that is served."""
-    parser = OptionParser(
+    parser = decision_parser(
         prog="adsr rollback",
         description="Return to the model that a decision of `adsr gate` names as the rollback point, from where it "
         "was measured or from what `adsr promote` kept. Its sha256 is checked before and after; what is served until "
         "then is kept beside the folder; doing it twice changes nothing.",
     )
-    parser.add_argument("decision", type=Path, help="decision.json, as adsr gate wrote it")
-    parser.add_argument("--to", type=Path, required=True, help="folder that the model is served from, or a link to it")
     arguments = parser.parse_args(words)
     from adsr_hf.decision.decision_file import read_decision
     from adsr_hf.decision.rollback import roll_back
