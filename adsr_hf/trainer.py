@@ -156,7 +156,7 @@ class ADSRTrainer(Trainer):
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The method's loss of one batch in training mode, Trainer's own else; see :meth:`TrainingRun.loss`."""
-        # Trainer's loss sees clean images alone, and compute_loss_func finished outputs.
+        # Trainer's loss sees clean images, compute_loss_func finished outputs. Stays: it is what this trainer is for.
         compute = super().compute_loss
         loss, outputs = self.run.loss(
             model,
@@ -173,20 +173,20 @@ class ADSRTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        # Trainer knows no perturbed weights: they are as they were after the backward pass, also when it raises.
+        # Trainer has no hook after the backward pass, where perturbed weights come back, also when it raises.
         try:
             return super().training_step(*args, **kwargs)
         finally:
             self.run.method_step.restore_weights()
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
-        # Trainer counts a step's images for few models; with others, small micro-batches weigh more than they hold.
+        # Trainer counts a step's images for few models; small micro-batches weigh too much with others. Until it does.
         batches, counted = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.run.step_share.count(batches if counted is None else [], self.accelerator, device)
         return batches, counted
 
     def _run_epoch(self, model: nn.Module, epoch: int, train_dataloader: DataLoader, **kwargs: Any) -> None:
-        # Trainer takes one step more when a finished run is continued whose max_steps end inside an epoch.
+        # Trainer takes a step too many where a finished run whose max_steps end inside an epoch is continued.
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
@@ -195,20 +195,20 @@ class ADSRTrainer(Trainer):
         super()._run_epoch(model=model, epoch=epoch, train_dataloader=train_dataloader, **kwargs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        # Trainer logs its loss alone; the method's figures belong into the same line.
+        # Trainer logs its loss alone, and on_log cannot add figures to the line. Can go when it can.
         if "loss" in logs and self.is_in_train:
             logs |= self.run.method_step.meters.read(self.accelerator)
         super().log(logs, *args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader:
-        # Trainer's workers die of a signal to the whole run, and with them the step that should still be saved.
+        # Trainer's workers die of a signal to the whole run, before the step is saved. Can go when it shields them.
         return shield_workers(super().get_train_dataloader())
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:  # As for training.
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:  # As above.
         return shield_workers(super().get_eval_dataloader(eval_dataset))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
-        # Trainer shuffles every data set, also one whose order keeps a share of extra images in each batch.
+        # Trainer shuffles also a set whose order keeps a share of extra images a batch. Can go when sets may say no.
         dataset = self.train_dataset if train_dataset is None else train_dataset
         order = columns.order_of_its_own(dataset, self.args.train_sampling_strategy)
         return super()._get_train_sampler(train_dataset) if order is None else order
@@ -220,7 +220,7 @@ class ADSRTrainer(Trainer):
             return dataset if keeps else super()._remove_unused_columns(dataset, *args, **kwargs)
 
     def _get_collator_with_removed_columns(self, data_collator: columns.Collate, *args: Any, **kwargs: Any) -> Any:
-        # As above, for rows of other data sets: only those are stripped that hold prepared images.
+        # As above, for rows of other data sets: only those that hold prepared images are stripped.
         with self._choosing_columns() as chooses:
             dropping = super()._get_collator_with_removed_columns(data_collator, *args, **kwargs)
         return columns.RowCollator(data_collator, dropping) if chooses else dropping
@@ -261,7 +261,7 @@ class ADSRTrainer(Trainer):
     @signature_of(Trainer.hyperparameter_search)
     def hyperparameter_search(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's search; by default for the figure that chooses the best checkpoint, or would by default."""
-        # Trainer's default objective is the sum of all figures.
+        # Trainer's default objective is the sum of all figures. Can go when it is metric_for_best_model.
         given = signature(Trainer.hyperparameter_search).bind(self, *args, **kwargs).arguments
         chosen = search_objective(self.args, given.get("compute_objective"), given.get("direction"))
         return super().hyperparameter_search(**({name: given[name] for name in given if name != "self"} | chosen))
@@ -269,8 +269,8 @@ class ADSRTrainer(Trainer):
     def evaluation_loop(
         self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> EvalLoopOutput:
-        # Trainer measures clean images alone; robust figures are added to an evaluation, not to a prediction. Its
-        # loaders draw a seed from the global generator, which dropout and shuffling go on to use.
+        # Trainer measures clean images alone; robust figures are added to an evaluation, not a prediction. Stays. Its
+        # loaders draw a seed from the global generator, which dropout goes on to use; can go when they have their own.
         kwargs["metric_key_prefix"] = metric_key_prefix
         with torch.random.fork_rng(devices=[]):
             if description == "Prediction":
@@ -301,19 +301,19 @@ class ADSRTrainer(Trainer):
             self._push_from_checkpoint(str(checkpoint))
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        # Trainer saves the student, in PEFT's format where it has adapters, NaN or not.
+        # Trainer saves the student, adapters in PEFT's format, NaN or not. Stays: an ordinary checkpoint is published.
         with self.run.checkpointer.saving(output_dir, self.model, step=self.state.global_step):
             network, state_dict = checkpointer.network_to_save(self.model, self.run.published_teacher, state_dict)
             with temporarily(self, model=network):
                 super()._save(output_dir, state_dict)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        # Trainer knows no teacher.
+        # Trainer knows no teacher. Can go when ExportableState holds tensors.
         super()._save_optimizer_and_scheduler(output_dir)
         self.run.checkpointer.save_networks(Path(output_dir), self.model, self.teacher)
 
     def _save_rng_state(self, output_dir: str) -> None:
-        # Trainer knows no generators but the global ones; its ExportableState holds JSON and no tensors.
+        # Trainer knows no generators but the global ones. Can go when ExportableState holds tensors.
         super()._save_rng_state(output_dir)
         self.run.checkpointer.save_parts(Path(output_dir))
 
@@ -327,11 +327,11 @@ class ADSRTrainer(Trainer):
         self._total_loss_scalar -= self.accelerator.reduce(self._tr_loss.clone(), "mean").item()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        # save_pretrained writes other names than the module's, which Trainer's load_state_dict skips with a warning.
+        # Trainer skips weights that save_pretrained renamed, with a warning. Can go when it loads by from_pretrained.
         self.run.checkpointer.load_student(Path(resume_from_checkpoint), self.model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        # torch's own complaints about other groups or damaged files name neither the setting nor the checkpoint.
+        # Trainer names neither checkpoint nor setting where torch cannot read a file. Can go when it does.
         if checkpoint is not None:
             check_same_run(Path(checkpoint), self.run.identity.fine_tuning(self.model))
         with checkpointer.unreadable_files_name(checkpoint, "optimizer.pt or scheduler.pt"):
@@ -342,12 +342,12 @@ class ADSRTrainer(Trainer):
             super()._load_rng_state(checkpoint)
 
     def _load_best_model(self) -> None:
-        # Trainer loads it under other names than it saved, and no teacher; a damaged one ends in a traceback.
+        # As in _load_from_checkpoint; Trainer also loads no teacher, and ends in a traceback where a file is damaged.
         self.run.load_best(self.model, self.state)
         self.publisher.figures.best_was_restored(self.state)
 
     def _finalize_training(self, trial: Any, *args: Any, **kwargs: Any) -> TrainOutput:
-        # Trainer is silent where the best step was not saved, and keeps the best alone even where it is damaged.
+        # Trainer is silent where the best was not saved, and keeps it alone even where damaged. Goes when it verifies.
         best_checkpoint.warn_of_an_unsaved_best(self.state, self.args)
         with temporarily(self.args, save_total_limit=None):
             output = super()._finalize_training(trial, *args, **kwargs)
@@ -355,8 +355,8 @@ class ADSRTrainer(Trainer):
         return output
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        # Trainer ends at once when it is interrupted; control.should_training_stop would evaluate and reload the best
-        # weights first. A signal reaches the processes at different steps; all must stop at the same one.
+        # Trainer ends at once when interrupted; control.should_training_stop would evaluate and load the best first. All
+        # processes must stop at one step, whenever the signal came. Can go when JITCheckpointCallback waits for them.
         stopping = processes.any_process(self.accelerator, self._interrupt.requested)
         super()._maybe_log_save_evaluate(*args, **kwargs)
         if not stopping or not self.run_callback.may_stop(self.state, self.control):
@@ -393,13 +393,13 @@ class ADSRTrainer(Trainer):
     @signature_of(Trainer.create_model_card)
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write ``README.md`` to ``output_dir``; takes what ``transformers.Trainer.create_model_card`` takes."""
-        # Trainer's card states figures of other weights, local paths, and no attack.
+        # Trainer's card states figures of other weights, local paths, and no attack. Stays: a card is the method's.
         if self.is_world_process_zero():
             given = signature(partial(Trainer.create_model_card, self)).bind(*args, **kwargs).arguments
             self.publisher.write_card(self.card_facts(**facts_given(self.data_description, **given)))
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        # Trainer ends in a traceback where the Hub cannot be reached.
+        # Trainer ends in a traceback where the Hub cannot be reached. Can go when it says what is wrong.
         if self.is_world_process_zero():
             self.hub_model_id: Any = self.publisher.open_repository(token=token, private=private)
             self.push_in_progress = None
@@ -417,7 +417,7 @@ class ADSRTrainer(Trainer):
 
         Raises PublishingError when the Hub cannot be reached or refuses; ``output_dir`` is complete by then.
         """
-        # Trainer uploads all that lies in output_dir.
+        # Trainer uploads all that lies in output_dir. Can go when it uploads what save_model writes.
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         self.save_model(_internal_call=True)
         self.create_model_card(**kwargs)
@@ -435,7 +435,7 @@ class ADSRTrainer(Trainer):
         return self.publisher.push(commit_message, open_repository=open_repository, **where)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        # Trainer uploads while training writes into the same folder, and says nothing of uploads that failed.
+        # Trainer uploads the folder that training writes into, and is silent where it fails. Can go with push_to_hub.
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
             return
         repository, earlier = str(self.hub_model_id), self.push_in_progress

@@ -11,12 +11,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 SCHEMA_VERSION = 1
-LIBRARIES = ("adsr_hf", "torch", "transformers", "accelerate", "datasets", "numpy")
+LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "numpy")
 
 
 @dataclass(frozen=True)
@@ -140,6 +139,8 @@ def machine(load_before: Sequence[float]) -> dict[str, Any]:
     """
     import torch
 
+    from adsr_hf.records.machine import package_versions
+
     return {
         "cpu": _cpu_model(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -149,7 +150,7 @@ def machine(load_before: Sequence[float]) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch_threads": torch.get_num_threads(),
         "load_average_before": list(load_before),
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": package_versions(LIBRARIES),
     }
 
 
