@@ -355,7 +355,7 @@ class ADSRTrainer(Trainer):
         return output
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        # Trainer ends at once when interrupted; control.should_training_stop would evaluate and load the best first. All
+        # Trainer ends at once when interrupted; control.should_training_stop would evaluate and load the best. All
         # processes must stop at one step, whenever the signal came. Can go when JITCheckpointCallback waits for them.
         stopping = processes.any_process(self.accelerator, self._interrupt.requested)
         super()._maybe_log_save_evaluate(*args, **kwargs)
