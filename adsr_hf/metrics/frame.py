@@ -15,6 +15,16 @@ from torch import Tensor
 # One for each image: a class index, or a row with a number for each class.
 CLASS, ROW = datasets.Value("int64"), datasets.List(datasets.Value("float64"))
 
+# Two of them measure what this paper does.
+HENDRYCKS_2019 = """
+@inproceedings{hendrycks2019benchmarking,
+  title={Benchmarking Neural Network Robustness to Common Corruptions and Perturbations},
+  author={Hendrycks, Dan and Dietterich, Thomas},
+  booktitle={International Conference on Learning Representations},
+  year={2019}
+}
+"""
+
 
 def columns(**kinds: Any) -> dict[str, Any]:
     """A metric's inputs by name, CLASS or ROW each."""

@@ -15,20 +15,11 @@ Returns:
     flip_rate (float): in [0, 1]; lower is more stable.
 """
 
-_CITATION = """
-@inproceedings{hendrycks2019benchmarking,
-  title={Benchmarking Neural Network Robustness to Common Corruptions and Perturbations},
-  author={Hendrycks, Dan and Dietterich, Thomas},
-  booktitle={International Conference on Learning Representations},
-  year={2019}
-}
-"""
-
 
 class FlipRate(frame.FramedMetric):
     """Share of predictions that a perturbation changes; see the card."""
 
-    inputs, citation = _INPUTS, _CITATION
+    inputs, citation = _INPUTS, frame.HENDRYCKS_2019
     reference = "https://arxiv.org/abs/1903.12261"
     columns = frame.columns(predictions=frame.CLASS, clean_predictions=frame.CLASS)
 

@@ -16,20 +16,11 @@ Returns:
     output_stability (float): in [0, 1]; higher is more stable.
 """
 
-_CITATION = """
-@inproceedings{hendrycks2019benchmarking,
-  title={Benchmarking Neural Network Robustness to Common Corruptions and Perturbations},
-  author={Hendrycks, Dan and Dietterich, Thomas},
-  booktitle={International Conference on Learning Representations},
-  year={2019}
-}
-"""
-
 
 class OutputStability(frame.FramedMetric):
     """One minus the mean total variation between two outputs; see the card."""
 
-    inputs, citation = _INPUTS, _CITATION
+    inputs, citation = _INPUTS, frame.HENDRYCKS_2019
     reference = "https://arxiv.org/abs/1903.12261"
     columns = frame.columns(probabilities=frame.ROW, clean_probabilities=frame.ROW)
 
