@@ -1,16 +1,13 @@
 """ADSRTrainer: every hook of Trainer's that needs another answer, each asking an object. It holds no arithmetic."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -60,8 +57,7 @@ class ADSRTrainer(Trainer):
         2
 
     Raises:
-        TypeError, ValueError: when ``args`` is no ADSRConfig; when model or processor are no image classifier's, or
-            the method cannot honour a Trainer option.
+        TypeError, ValueError: for other settings, models or processors, or an option that the method cannot honour.
     """
 
     args: ADSRConfig
@@ -72,12 +68,13 @@ class ADSRTrainer(Trainer):
     data_description: DataDescription | None = None  # What the card says; set it before training.
     push_in_progress: Any = None
 
-    def __init__(self, model: Any = None, args: Any = None, *positional: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, model: Any = None, args: Any = None, *others: Any, pixel_space: PixelSpace | None = None, **kwargs: Any
+    ) -> None:
         check_is_config(args)
-        pixel_space: PixelSpace | None = kwargs.pop("pixel_space", None)
         # Trainer's constructor opens the Hub repository already.
         self.publisher, self.calibrator = Publisher(args, save=self._save), HeadCalibrator(args)
-        super().__init__(model, args, *positional, **kwargs)
+        super().__init__(model, args, *others, **kwargs)
         refuse_loss_function(self.compute_loss_func)
         check_trainable(base_network(self.model))
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled or self.is_distributed_loading_by_transformers
@@ -89,6 +86,7 @@ class ADSRTrainer(Trainer):
         self.current_gradient_accumulation_steps = 1
         self.num_classes = number_of_classes(self.model)
         self.pixel_space = pixel_space or PixelSpace.from_processor(self.processing_class)
+        logged_loss = checkpointer.StateOf(self._logged_loss, self._load_logged_loss)
         self.run = TrainingRun(
             args,
             pixel_space=self.pixel_space,
@@ -96,11 +94,7 @@ class ADSRTrainer(Trainer):
             accelerator=self.accelerator,
             log=self.log,
             trainer_class=type(self).__name__,
-            parts=[
-                checkpointer.Part(
-                    "loss since the last log line", checkpointer.StateOf(self._logged_loss, self._load_logged_loss)
-                )
-            ],
+            parts=[checkpointer.Part("loss since the last log line", logged_loss)],
         )
         self.run_callback = RunCallback(self.run, begin_run=self.begin_run)
         self.add_callback(self.run_callback)
@@ -126,7 +120,7 @@ class ADSRTrainer(Trainer):
         """
         # Trainer trains wherever it is told, and takes the newest folder for a checkpoint, whole or not. Can go when
         # it has locks and manifests. Each trial of a search has a folder of its own.
-        with own_folder(Path(self._get_output_dir(trial=trial)), "training", PartialState()):
+        with own_folder(Path(self._get_output_dir(trial=trial)), "training", self.accelerator.state):
             self._resume_checkpoint = resume = find_checkpoint(Path(self.args.output_dir), resume_from_checkpoint)
             self.run.identity.hold_schedules(resume)
             if not self._owns_output_dir:
@@ -262,22 +256,28 @@ class ADSRTrainer(Trainer):
     def hyperparameter_search(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's search; by default for the figure that chooses the best checkpoint, or would by default."""
         # Trainer's default objective is the sum of all figures. Can go when it is metric_for_best_model.
-        given = signature(Trainer.hyperparameter_search).bind(self, *args, **kwargs).arguments
+        given = signature(super().hyperparameter_search).bind(*args, **kwargs).arguments
+        for_backend = given.pop("kwargs", {})
         chosen = search_objective(self.args, given.get("compute_objective"), given.get("direction"))
-        return super().hyperparameter_search(**({name: given[name] for name in given if name != "self"} | chosen))
+        return super().hyperparameter_search(**(given | for_backend | chosen))
 
     def evaluation_loop(
-        self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         # Trainer measures clean images alone; robust figures are added to an evaluation, not a prediction. Stays. Its
         # loaders draw a seed from the global generator, which dropout goes on to use; can go when they have their own.
-        kwargs["metric_key_prefix"] = metric_key_prefix
+        given = description, prediction_loss_only, ignore_keys, metric_key_prefix
         with torch.random.fork_rng(devices=[]):
             if description == "Prediction":
-                return super().evaluation_loop(dataloader, description, *args, **kwargs)
+                return super().evaluation_loop(dataloader, *given)
             self.check_labels(getattr(dataloader, "dataset", None), name="the evaluation set")
             watched, evaluator = self.run.watched(dataloader, self.model, prepare=self._prepare_inputs)
-            output = super().evaluation_loop(watched, description, *args, **kwargs)
+            output = super().evaluation_loop(watched, *given)
         self.callback_handler.eval_dataloader = dataloader
         figures = {f"{metric_key_prefix}_{name}": value for name, value in evaluator.figures().items()}
         return output._replace(metrics=figures | (output.metrics or {}))
@@ -354,20 +354,21 @@ class ADSRTrainer(Trainer):
         best_checkpoint.remove_all_but_best(self.state, self.args)
         return output
 
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+    def _maybe_log_save_evaluate(
+        self, tr_loss: Tensor, grad_norm: Any, model: nn.Module, trial: Any, *args: Any, **kwargs: Any
+    ) -> None:
         # Trainer ends at once when interrupted; control.should_training_stop would evaluate and load the best. All
         # processes must stop at one step, whenever the signal came. Can go when JITCheckpointCallback waits for them.
         stopping = processes.any_process(self.accelerator, self._interrupt.requested)
-        super()._maybe_log_save_evaluate(*args, **kwargs)
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *args, **kwargs)
         if not stopping or not self.run_callback.may_stop(self.state, self.control):
             return
         if not self.run.checkpointer.has_saved(self.state.global_step):
-            self._save_checkpoint(*args[2:4])
+            self._save_checkpoint(model, trial)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         self._finish_current_push()
-        # The signal may have reached another process alone.
-        signum, resumable = self._interrupt.signum or signal.SIGTERM, not self.args.save_only_model
-        raise TrainingInterrupted(str(self.run.checkpointer.last), resumable=resumable, signum=signum)
+        saved, resumable = str(self.run.checkpointer.last), not self.args.save_only_model
+        raise TrainingInterrupted(saved, resumable=resumable, signum=self._interrupt.signum)
 
     def calibrate(self, dataset: Any = None, *, test_dataset: Any = None) -> dict[str, Any]:
         """Fold one temperature into the published weights, fitted on ``dataset`` (default: ``eval_dataset``).
@@ -395,14 +396,13 @@ class ADSRTrainer(Trainer):
         """Write ``README.md`` to ``output_dir``; takes what ``transformers.Trainer.create_model_card`` takes."""
         # Trainer's card states figures of other weights, local paths, and no attack. Stays: a card is the method's.
         if self.is_world_process_zero():
-            given = signature(partial(Trainer.create_model_card, self)).bind(*args, **kwargs).arguments
+            given = signature(super().create_model_card).bind(*args, **kwargs).arguments
             self.publisher.write_card(self.card_facts(**facts_given(self.data_description, **given)))
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         # Trainer ends in a traceback where the Hub cannot be reached. Can go when it says what is wrong.
         if self.is_world_process_zero():
             self.hub_model_id: Any = self.publisher.open_repository(token=token, private=private)
-            self.push_in_progress = None
 
     def push_to_hub(
         self,
@@ -432,7 +432,7 @@ class ADSRTrainer(Trainer):
             return str(self.hub_model_id)
 
         where: Any = {"token": token or self.args.hub_token, "revision": revision, "background": not blocking}
-        return self.publisher.push(commit_message, open_repository=open_repository, **where)
+        return self.publisher.push(commit_message, self.hub_model_id, open_repository=open_repository, **where)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         # Trainer uploads the folder that training writes into, and is silent where it fails. Can go with push_to_hub.

@@ -2,10 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adsr_hf.cli.main import OK
 from adsr_hf.cli.options import OptionParser
 from adsr_hf.settings.errors import UsageError
+
+if TYPE_CHECKING:
+    from adsr_hf.study.description import Study
 
 PACKAGE, PAGE = "adsr_hf.study", "index.html"
 
@@ -29,12 +33,22 @@ def run(words: list[str]) -> int:
     from importlib.resources import as_file, files
 
     from adsr_hf.cli.study import run_study
+    from adsr_hf.report.drawing import check_drawable
     from adsr_hf.report.page import write_report
+    from adsr_hf.study.description import read_study
 
+    check_drawable()
     with as_file(files(PACKAGE) / "demo") as folder:
         workers = arguments.workers or os.cpu_count() or 1
-        status = run_study(folder / "study.yaml", output_dir=arguments.output_dir, parallel=workers)
+        study = read_study(folder / "study.yaml", output_dir=arguments.output_dir, parallel=workers)
+        status = run_study(study)
     if status == OK:
-        page = write_report([str(arguments.output_dir)], arguments.output_dir / PAGE, language="en", title=None)
+        page = write_report(_runs(study), arguments.output_dir / PAGE, title=study.title)
         print(f"in words and figures: {page}   checkpoints: {arguments.output_dir}")
     return status
+
+
+def _runs(study: "Study") -> list[str]:
+    """What the page is about: each arm with all its seeds, ADSR's first, and the study's own table."""
+    arms = [[str(cell.folder) for cell in study.cells if cell.arm == arm] for arm in reversed(study.arms)]
+    return [*(",".join(folders) for folders in arms), str(study.output_dir)]

@@ -28,30 +28,24 @@ def run(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     if arguments.parallel is not None and arguments.parallel < 1:
         raise UsageError(f"--parallel={arguments.parallel} must be at least 1")
-    return run_study(
-        arguments.study,
-        output_dir=arguments.output_dir,
-        parallel=arguments.parallel,
-        only_table=arguments.only_table,
-    )
+    from adsr_hf.study.description import read_study
+
+    study = read_study(arguments.study, output_dir=arguments.output_dir, parallel=arguments.parallel)
+    return run_study(study, only_table=arguments.only_table)
 
 
-def run_study(path: Path, *, output_dir: Path | None, parallel: int | None, only_table: bool = False) -> int:
-    """Run what a study file describes, and write its table; the exit status, 1 where a cell failed.
+def run_study(study: "Study", *, only_table: bool = False) -> int:
+    """Run a study's cells, and write its table; the exit status, 1 where a cell failed.
 
     Args:
-        path: the study file.
-        output_dir, parallel: win over the file.
         only_table: run nothing, and write the table of what is finished.
 
     Raises:
-        UsageError: for a file that cannot be understood, or a folder that holds other cells.
+        UsageError: for a folder that holds other cells.
     """
     from adsr_hf.records.folder_lock import own_folder
-    from adsr_hf.study.description import read_study
     from adsr_hf.study.runner import refuse_other_cells
 
-    study = read_study(path, output_dir=output_dir, parallel=parallel)
     refuse_other_cells(study.cells)
     if only_table:
         return _write_tables(study)

@@ -18,10 +18,6 @@ class PublishedFigures:
     def begin(self) -> None:
         """A run begins; what was said about earlier weights is void."""
         self._restored_at: int | None = None
-        self.forget_calibration()
-
-    def forget_calibration(self) -> None:
-        """The head is as it was trained, or will be trained again."""
         self._calibrated_at: int | None = None
         self._after_calibration: Measurement | None = None
 

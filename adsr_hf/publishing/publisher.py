@@ -128,6 +128,7 @@ class Publisher:
     def push(
         self,
         message: str | None,
+        repository: str | None,
         *,
         open_repository: Callable[[], str],
         token: str | None,
@@ -137,12 +138,12 @@ class Publisher:
         """Upload what is published now, card included: a CommitInfo, or a Future of one.
 
         Args:
+            repository: its full name where it is open already; where to push later is said with it.
             open_repository: opens it where it is not, puts its name on the card, waits for earlier pushes; its name.
 
         Raises:
             PublishingError: when the Hub cannot be reached or refuses. ``output_dir`` is complete by then.
         """
-        repository: str | None = None
         with ExitStack() as cleanup:
             staged = self._stage(cleanup)
             try:

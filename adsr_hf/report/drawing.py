@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from importlib.util import find_spec
 from typing import Any
 
 # How the names of a drawing's parts begin, as a regular expression.
@@ -59,6 +60,16 @@ _SETTINGS = {
 }
 
 
+def check_drawable() -> None:
+    """Refuse to begin what would end in figures that cannot be drawn.
+
+    Raises:
+        ImportError: where matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise ImportError("figures need matplotlib; install it with: pip install 'adsr_hf[report]'")
+
+
 @contextmanager
 def axes(width: float = 5.0, height: float = 3.4, columns: int = 1, font_size: float = 9) -> Iterator[tuple[Any, Any]]:
     """A matplotlib figure and its axes in the house style, sizes in inches of 72 units.
@@ -66,10 +77,9 @@ def axes(width: float = 5.0, height: float = 3.4, columns: int = 1, font_size: f
     Raises:
         ImportError: where matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise ImportError("figures need matplotlib; install it with: pip install 'adsr_hf[report]'") from None
+    check_drawable()
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -38,15 +38,18 @@ class TrainingInterrupted(Stopped):
     Attributes:
         checkpoint: folder that was saved.
         resumable: whether training can continue from it: not with ``save_only_model=True``.
+
+    Args:
+        signum: the signal that asked; None where another process of the run had it, which is then told as SIGTERM.
     """
 
-    def __init__(self, checkpoint: str, *, resumable: bool = True, signum: int = signal.SIGINT) -> None:
+    def __init__(self, checkpoint: str, *, resumable: bool = True, signum: int | None = signal.SIGINT) -> None:
         how = (
             f"Continue with resume_from_checkpoint={checkpoint} (or resume_from_checkpoint=true for the newest one)"
             if resumable
             else "It holds weights alone (save_only_model=True), so this run cannot be continued"
         )
-        super().__init__(f"stopped on request; saved {checkpoint}. {how}", signum=signum)
+        super().__init__(f"stopped on request; saved {checkpoint}. {how}", signum=signum or signal.SIGTERM)
         self.checkpoint = checkpoint
         self.resumable = resumable
 

@@ -23,7 +23,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.fetched += [value or "" for name, value in attrs if name in ("src", "data") or tag == "link"]
+        named = [value or "" for name, value in attrs if name in ("src", "data") or tag == "link"]
+        self.fetched += [address for address in named if not address.startswith("data:")]
 
 
 @pytest.fixture
@@ -51,12 +52,22 @@ def test_it_trains_three_ways_and_shows_what_each_buys(short_demo: Path, capsys:
     text = (short_demo / "index.html").read_text(encoding="utf-8")
     page.feed(text)
     assert page.fetched == []
+    assert page.tags.count("svg") > 5
     assert "Three ways to train" in text
     assert (short_demo / "table.md").read_text().startswith("# Three ways to train")
 
     before = {path: path.stat().st_mtime_ns for path in short_demo.rglob("*.safetensors")}
     assert adsr_hf.cli.main.main(["demo", "--output_dir", str(short_demo)]) == 0
     assert {path: path.stat().st_mtime_ns for path in short_demo.rglob("*.safetensors")} == before
+
+
+def test_figures_that_cannot_be_drawn_are_told_before_training(
+    short_demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("adsr_hf.report.drawing.find_spec", lambda name: None)
+    assert adsr_hf.cli.main.main(["demo", "--output_dir", str(short_demo), "--workers", "1"]) != 0
+    assert "pip install 'adsr_hf[report]'" in capsys.readouterr().err
+    assert not short_demo.exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

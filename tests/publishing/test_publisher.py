@@ -10,6 +10,7 @@ from transformers.utils.hub import PushInProgress
 
 from adsr_hf.measures.figures import MeasuredLogits
 from adsr_hf.publishing.card_facts import DataDescription
+from adsr_hf.publishing.hub import PublishingError
 from adsr_hf.publishing.published_figures import PublishedFigures
 from adsr_hf.publishing.publisher import Publisher, facts_given
 from tests.tiny import CLASSES, tiny_config, tiny_vit
@@ -70,6 +71,19 @@ class TestPublisher:
         assert (facts.name, facts.weights, facts.step, facts.total_steps) == ("run", "teacher", 4, 8)
         assert (facts.license, facts.base_model, facts.calibration) == ("mit", None, None)
         assert facts.versions["adsr_hf"]
+
+    def test_a_failure_says_how_to_push_to_the_repository_that_is_open(self, tmp_path: Path) -> None:
+        publisher = self.publisher(tmp_path, hub_model_id="me/model")
+        publisher.card_path.parent.mkdir(parents=True)
+        publisher.card_path.touch()
+
+        def earlier_push_failed() -> str:
+            raise PublishingError("an earlier push failed")
+
+        where: Any = {"token": None, "revision": None, "background": False}
+        for opened, named in (("you/model", "you/model"), (None, "me/model")):
+            with pytest.raises(PublishingError, match=f"an earlier push failed. .* hf upload {named} "):
+                publisher.push("message", opened, open_repository=earlier_push_failed, **where)
 
     def test_a_push_that_still_runs_is_waited_for_unless_asked(self, tmp_path: Path) -> None:
         busy: Any = PushInProgress([object()])

@@ -183,6 +183,14 @@ class TestFigures:
         found = tiny_trainer(tmp_path, eval_dataset=sets, evaluate_weights="student").evaluate()
         assert {"eval_near_robust_accuracy", "eval_far_robust_ece"} <= set(found)
 
+    def test_the_loop_takes_its_arguments_in_order_or_by_name(self, trained: ADSRTrainer) -> None:
+        loader = trained.get_eval_dataloader()
+        in_order = trained.evaluation_loop(loader, "Evaluation", None, None, "mine").metrics
+        by_name = trained.evaluation_loop(loader, description="Evaluation", metric_key_prefix="mine").metrics
+        assert in_order == by_name
+        assert in_order is not None
+        assert in_order["mine_robust_accuracy"] == trained.evaluate()["eval_robust_accuracy"]
+
 
 class TestNothingElseChanges:
     def test_twice_gives_the_same(self, trained: ADSRTrainer) -> None:

@@ -18,12 +18,13 @@ class Grid:
 
     found: dict[float, tuple[float, dict[str, float]]]
     direction: str | list[str]
+    options: dict[str, Any]
 
     def ensure_available(self) -> None:
         pass
 
-    def run(self, trainer: ADSRTrainer, n_trials: int, direction: str | list[str]) -> BestRun:
-        Grid.found, Grid.direction = {}, direction
+    def run(self, trainer: ADSRTrainer, n_trials: int, direction: str | list[str], **options: Any) -> BestRun:
+        Grid.found, Grid.direction, Grid.options = {}, direction, options
         for rate in RATES[:n_trials]:
             trainer.args.learning_rate = rate
             trainer.train()
@@ -73,6 +74,11 @@ def test_an_objective_of_ones_own_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     search(tmp_path, monkeypatch, {"compute_objective": lambda metrics: 7 * metrics["eval_mine"]})
     assert Grid.direction == "minimize"
     assert {one[0] for one in Grid.found.values()} == {3.5}
+
+
+def test_options_of_the_backend_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search(tmp_path, monkeypatch, {"study_name": "rates", "load_if_exists": True})
+    assert Grid.options == {"study_name": "rates", "load_if_exists": True}
 
 
 @pytest.mark.parametrize(
