@@ -108,7 +108,7 @@ def mean_difference(mine: Array, theirs: Array) -> Difference:
     several = len(mine) > 1 or len(theirs) > 1
     return Difference(
         delta,
-        (delta - half, delta + half),
+        _possible((delta - half, delta + half)) if outcomes else (delta - half, delta + half),
         "t over images and runs" if several else "t over images",
         p_value,
         scope_of(len(mine), len(theirs)),
@@ -161,7 +161,7 @@ def calibration_difference(mine: Sequence[DebiasedCalibration], theirs: Sequence
         of_runs = np.sqrt((1 - _SHARES**2) * sum(run.squared(level) for run in runs))
         low = np.interp(_SHARES * quantile, _QUANTILES, lows) - of_runs
         high = np.interp(_SHARES * quantile, _QUANTILES, highs) + of_runs
-        return float(low.min()), float(high.max())
+        return _possible((float(low.min()), float(high.max())))
 
     p_value = _smallest_level(lambda level: ends(level)[0] > 0 or ends(level)[1] < 0)
     return Difference(
@@ -246,6 +246,11 @@ def _limits(error: DebiasedCalibration) -> Array:
     """At −_QUANTILES from the last on, the estimate, and at _QUANTILES: ascending."""
     ends = np.array([error.limits(quantile) for quantile in _QUANTILES[1:]])
     return np.concatenate([ends[::-1, 0], [error.root_mean_square], ends[:, 1]])
+
+
+def _possible(interval: tuple[float, float]) -> tuple[float, float]:
+    """Cut at what a difference of two shares can be, which a t interval of few degrees of freedom does not know."""
+    return max(-1.0, interval[0]), min(1.0, interval[1])
 
 
 def _quantile(level: float, degrees: float) -> float:

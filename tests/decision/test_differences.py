@@ -139,3 +139,26 @@ def test_seeds_that_differ_in_calibration_widen_the_interval() -> None:
     assert unsure.p_value > 10 * sure.p_value
     assert unsure.run_variances[0] == pytest.approx(0.1**2, rel=0.4)
     assert unsure.interval[1] - unsure.delta > stats.t.isf(0.025, 2) * 0.08 / 3**0.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), images=st.integers(2, 6), runs=st.integers(2, 3))
+def test_an_interval_of_shares_never_leaves_what_is_possible(seed: int, images: int, runs: int) -> None:
+    draw = np.random.default_rng(seed)
+    rates = draw.random((2, 1, 1))
+    mine, theirs = (draw.random((2, runs, images)) < rates).astype(float)
+    found = mean_difference(mine, theirs)
+    assert -1 <= found.interval[0] <= found.delta <= found.interval[1] <= 1
+
+
+def test_a_class_that_one_arm_always_misses_is_cut_at_100_points() -> None:
+    always = np.array([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0]])
+    found = mean_difference(np.zeros_like(always), always)
+    assert found.interval[0] == -1.0
+    assert found.interval[1] < 0
+    assert found.p_value < 0.05
+
+
+def test_a_mean_that_is_no_share_has_no_such_limits() -> None:
+    losses = np.array([[0.0, 9.0, 2.0], [8.0, 1.0, 3.0]])
+    assert mean_difference(losses, losses[::-1] * 0.5).interval[1] > 1
