@@ -15,7 +15,7 @@ from adsr_hf.cli.main import main
 from adsr_hf.networks.weights import CheckpointError
 from adsr_hf.records.checkpoint_folders import checkpoint_folders
 from adsr_hf.training.checkpoints import verify_checkpoint
-from adsr_hf.training.interrupt import InterruptRequest, StoppableCommand, Stopped, TrainingInterrupted
+from adsr_hf.training.interrupt import InterruptRequest, StoppableCommand, Stopped, TrainingInterrupted, exit_status
 from tests.snapshots import assert_identical, snapshot
 from tests.tiny import tiny_trainer, tiny_vit
 
@@ -369,3 +369,9 @@ def test_there_is_a_checkpoint_whatever_the_strategy(tmp_path: Path, config: dic
     if not resumable:
         with pytest.raises(CheckpointError, match="save_only_model=True"):
             trainer([]).train(resume_from_checkpoint=True)
+
+
+def test_a_stop_whose_signal_another_process_had_ends_as_sigterm_does() -> None:
+    stopped = TrainingInterrupted("runs/a/checkpoint-3", signum=None)
+    assert stopped.signum == signal.SIGTERM
+    assert exit_status(stopped) == 128 + signal.SIGTERM
