@@ -30,6 +30,10 @@ def run(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers={arguments.workers} must be at least 1")
+    if "," in str(arguments.output_dir):
+        raise UsageError(
+            f"--output_dir={arguments.output_dir} has a comma, which joins the runs of a report; choose another name"
+        )
     from importlib.resources import as_file, files
 
     from adsr_hf.cli.study import run_study

@@ -76,3 +76,12 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     letter.write_text("keep")
     assert adsr_hf.cli.main.main(["demo", "--output_dir", str(tmp_path)]) != 0
     assert letter.read_text() == "keep"
+
+
+def test_a_folder_whose_name_the_report_would_split_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "line 1,2"
+    assert adsr_hf.cli.main.main(["demo", "--output_dir", str(folder)]) == adsr_hf.cli.main.USAGE
+    assert "has a comma" in capsys.readouterr().err
+    assert not folder.exists()
