@@ -44,7 +44,9 @@ def run(words: list[str]) -> int:
     check_drawable()
     with as_file(files(PACKAGE) / "demo") as folder:
         workers = arguments.workers or os.cpu_count() or 1
-        study = read_study(folder / "study.yaml", output_dir=arguments.output_dir, parallel=workers)
+        study = read_study(
+            folder / "study.yaml", output_dir=arguments.output_dir, parallel=workers, command=parser.prog
+        )
         status = run_study(study)
     if status == OK:
         page = write_report(_runs(study), arguments.output_dir / PAGE, title=study.title)

@@ -51,7 +51,7 @@ _RECORD = shape.fields(
         "title": shape.text,
         "plan": shape.text,
         "plan_written": shape.one_of(*get_args(PlanWritten)),
-        "file": shape.text,
+        "command": shape.text,
         "baseline": shape.optional(shape.text),
         "seeds": shape.list_of(shape.whole_number(0)),
         "machine": shape.optional(shape.text),
@@ -91,7 +91,8 @@ def read_study_record(name: str) -> dict[str, Any]:
         raise RecordsError(f"{path} has schema {version}, newer than {SCHEMA_VERSION}; upgrade adsr_hf")
     if version < SCHEMA_VERSION:
         raise RecordsError(
-            f"{path} has the old schema {version}, whose figures have other names; write it again with adsr study"
+            f"{path} has the old schema {version}; write it again with adsr study STUDY.yaml --only_table true, which "
+            "trains nothing"
         )
     return record
 

@@ -1,6 +1,7 @@
 """A study as its file describes it, checked as a whole before anything runs."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +25,14 @@ class Study:
     """A grid of variants, arms and seeds.
 
     Attributes:
-        path: of the study file.
+        command: what makes the study, for who wants to make it again.
         variants: names; one that is "" in a study without any.
         launch: arguments of ``accelerate launch``; None for plain processes.
         cells: all of them, every arm's first seed before any second.
         notes: a line for each setting that an arm does not inherit.
     """
 
-    path: Path
+    command: str
     title: str
     plan: str
     arms: tuple[str, ...]
@@ -46,12 +47,15 @@ class Study:
     notes: tuple[str, ...]
 
 
-def read_study(path: Path, *, output_dir: Path | None = None, parallel: int | None = None) -> Study:
+def read_study(
+    path: Path, *, output_dir: Path | None = None, parallel: int | None = None, command: str | None = None
+) -> Study:
     """Read a study file and check every cell's recipe.
 
     Args:
         path: the file.
         output_dir, parallel: win over the file.
+        command: what makes the study; ``adsr study`` with the file by default.
 
     Raises:
         UsageError: for an unknown key, a missing recipe, a value that is not allowed, or names that clash.
@@ -71,7 +75,7 @@ def read_study(path: Path, *, output_dir: Path | None = None, parallel: int | No
     parallel = parallel if parallel is not None else reader.count("parallel")
     cells, notes = _cells(reader, arms, variants, seeds, folder, plan)
     return Study(
-        path=path,
+        command=f"adsr study {shlex.quote(_from_here(path))}" if command is None else command,
         title=reader.text("title") or path.stem,
         plan=plan,
         arms=tuple(arms),
@@ -85,6 +89,12 @@ def read_study(path: Path, *, output_dir: Path | None = None, parallel: int | No
         cells=tuple(cells),
         notes=tuple(notes),
     )
+
+
+def _from_here(path: Path) -> str:
+    """The path as it reads from the working directory, so that what is published names no folder of a machine."""
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
 
 
 def _cells(

@@ -15,7 +15,7 @@ from adsr_hf.settings.errors import RecordsError
 from adsr_hf.study.cells import LOG_FILE, Cell, end_of, is_finished
 from adsr_hf.study.description import Study
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 KIND = "study"
 RECORD_FILE = "study.json"
 # "unknown" where cells were run before their plan was kept; "after results": after the first cells were run.
@@ -72,7 +72,7 @@ def study_record(study: Study) -> dict[str, Any]:
         "title": study.title,
         "plan": study.plan,
         "plan_written": _plan_written(study.plan, finished),
-        "file": str(study.path),
+        "command": study.command,
         "baseline": study.baseline,
         "seeds": list(study.seeds),
         "machine": _machines(finished),

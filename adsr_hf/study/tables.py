@@ -166,7 +166,7 @@ def as_document(record: Record) -> str:
         parts += [_PLAN_HEADINGS[written], record["plan"] or "The study file holds no plan any more."]
     machine = f" Measured on {record['machine']}." if record["machine"] else ""
     parts.append(
-        f"Regenerate: `adsr study {record['file']}`.{machine}\n"
+        f"Regenerate: `{record['command']}`.{machine}\n"
         f"Percent, mean ± standard deviation over the seeds {', '.join(map(str, record['seeds']))}. Best, last and "
         "their gap: robust accuracy on validation images while training."
     )

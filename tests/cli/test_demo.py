@@ -54,7 +54,10 @@ def test_it_trains_three_ways_and_shows_what_each_buys(short_demo: Path, capsys:
     assert page.fetched == []
     assert page.tags.count("svg") > 5
     assert "Three ways to train" in text
-    assert (short_demo / "table.md").read_text().startswith("# Three ways to train")
+    assert "Regenerate: adsr demo." in text
+    table = (short_demo / "table.md").read_text()
+    assert table.startswith("# Three ways to train")
+    assert "\nRegenerate: `adsr demo`. " in table
 
     before = {path: path.stat().st_mtime_ns for path in short_demo.rglob("*.safetensors")}
     assert adsr_hf.cli.main.main(["demo", "--output_dir", str(short_demo)]) == 0

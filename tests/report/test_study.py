@@ -96,8 +96,8 @@ def test_the_plan_is_headed_by_when_it_was_written(
         ('{"kind": "comparison", "schema_version": 1}', "is no study"),
         ('{"kind": "study", "schema_version": "3"}', "is no study"),
         ('{"kind": "study", "schema_version": 2}', "old schema 2"),
-        ('{"kind": "study", "schema_version": 3}', "title is missing"),
-        ('{"kind": "study", "schema_version": 4}', "upgrade adsr_hf"),
+        ('{"kind": "study", "schema_version": 4}', "title is missing"),
+        ('{"kind": "study", "schema_version": 5}', "upgrade adsr_hf"),
         ("[]", "cannot be read"),
     ],
 )

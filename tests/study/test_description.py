@@ -25,6 +25,27 @@ def test_every_study_that_is_delivered_can_be_read(path: Path, tmp_path: Path) -
     assert study.plan
 
 
+@pytest.mark.parametrize(
+    ("folder", "command"), [("", "adsr study study.yaml"), ("my photos", "adsr study 'my photos/study.yaml'")]
+)
+def test_the_command_names_the_file_from_the_working_directory(
+    folder: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table is published: it names no folder of the machine that made it."""
+    path = write_study(tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    assert read_study(path.absolute()).command == read_study(path.relative_to(tmp_path)).command == command
+    assert read_study(path, command="make all").command == "make all"
+
+
+def test_a_study_elsewhere_is_named_as_the_user_named_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_study(tmp_path / "there")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert read_study(Path("../there/study.yaml")).command == "adsr study ../there/study.yaml"
+    assert read_study(path).command == f"adsr study {path}"
+
+
 def test_cells_are_the_grid_with_every_arm_s_first_seed_first(tmp_path: Path) -> None:
     study = read_study(write_study(tmp_path, variants={"small": {}, "wide": {"image_size": 16}}))
     assert [(cell.seed, cell.variant, cell.arm) for cell in study.cells] == [

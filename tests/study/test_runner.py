@@ -212,7 +212,7 @@ def test_cells_can_be_launched_in_two_processes(tmp_path: Path) -> None:
 def test_a_folder_belongs_to_one_study_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = fake_study(tmp_path, {}, arms={"a": {}}, baseline=None)
     owner = start_owner(study.output_dir)
-    assert main(["study", str(study.path)]) == 1
+    assert main(["study", str(tmp_path / "study.yaml")]) == 1
     assert f"{study.output_dir} is in use by process {owner.pid}" in capsys.readouterr().err
     owner.kill()
     owner.wait()

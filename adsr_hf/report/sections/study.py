@@ -26,7 +26,7 @@ def study(record: Record, texts: Texts) -> Html:
         parts += [element("h3", texts(f"study.plan.{written}"))]
         text = record["plan"] or texts("study.plan.removed")
         parts += [element("p", paragraph) for paragraph in text.split("\n\n")]
-    origin = [texts("study.origin", file=record["file"])]
+    origin = [texts("study.origin", command=record["command"])]
     if record["machine"]:
         origin.append(texts("study.machine", machine=record["machine"]))
     parts.append(element("p", texts("sentence.space").join(origin), css="note"))
