@@ -16,7 +16,7 @@ from adsr_hf.decision.same_cost import same_cost
 from adsr_hf.evaluation.model_files import MODEL_PATTERNS
 from adsr_hf.measures.statistics import percentile_interval, resampling_weights
 from adsr_hf.networks.pretrained import PretrainedError, load_classifier
-from adsr_hf.records.machine import describe_machine
+from adsr_hf.records.machine import compute_device, describe_machine
 
 BATCH_SIZE = 32
 # Rounds double until they can tell, each time looking once more; an interval of 99% allows for five looks.
@@ -83,7 +83,7 @@ def measure_latency(candidate: Member, current: Member, *, bound: float | None =
         raise ValueError(f"the checkpoints cannot be loaded to measure their latency: {error}") from error
     if same:
         return LatencyPair(None, None, 1.0, (1.0, 1.0), BATCH_SIZE, 0, describe_machine(), "the same")
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = compute_device()
     models = [_load(folder).to(device).eval() for folder in folders]
     images = [
         torch.rand(BATCH_SIZE, *shape, generator=torch.Generator().manual_seed(0)).to(device) for shape in shapes

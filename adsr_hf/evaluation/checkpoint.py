@@ -23,7 +23,7 @@ from adsr_hf.networks.classifier import pixels_to_logits
 from adsr_hf.networks.pretrained import PretrainedError, load_classifier, load_image_processor
 from adsr_hf.networks.weights import TEACHER_FILE, load_raw_weights
 from adsr_hf.records.durations import duration_in_words
-from adsr_hf.records.machine import process_state
+from adsr_hf.records.machine import compute_device, process_state
 from adsr_hf.records.run_record import RUN_RECORD, find_run_record, published_weights, read_run_record
 from adsr_hf.settings.data import place_of
 from adsr_hf.settings.evaluation import EvaluateArguments
@@ -104,7 +104,7 @@ def evaluate_checkpoint(
         sanity=arguments.sanity,
     )
     folder = _output_folder(checkpoint, arguments.output_dir, weights)
-    device = process_state().device if torch.accelerator.is_available() else torch.device("cpu")
+    device = compute_device()
     record = _run_record(checkpoint)
     teacher = _teacher_file(checkpoint) if weights == "teacher" else None
     place, revision = _at_hand(checkpoint)

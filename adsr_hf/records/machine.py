@@ -43,6 +43,11 @@ def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
+def compute_device() -> torch.device:
+    """This process's accelerator; the CPU where there is none, also under a build of torch for one."""
+    return process_state().device if torch.accelerator.is_available() else torch.device("cpu")
+
+
 def process_state() -> PartialState:
     """Which of the launched processes this is, on the CPU where there is nothing else."""
     return PartialState(cpu=not torch.accelerator.is_available())

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.data import Subset
 
 from adsr_hf.attacks import PixelSpace, ThreatModel
@@ -18,6 +17,7 @@ from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.networks.pretrained import load_classifier
 from adsr_hf.records.checkpoint_folders import checkpoint_folders
 from adsr_hf.records.files import write_json
+from adsr_hf.records.machine import compute_device
 from adsr_hf.runs.model import load_processor
 from adsr_hf.runs.recipe import recipe_from_settings
 from adsr_hf.runs.train import train_recipe
@@ -98,7 +98,7 @@ def measure_row(folder: Path, row: str, what: str, images: ImageClassificationDa
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if names != images.class_names:
         raise ValueError(f"the network's classes {names} are not the test set's {images.class_names}; name another")
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = compute_device()
     positions = plan.pop("positions")
     evaluate(
         model.to(device),

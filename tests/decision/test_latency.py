@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from adsr_hf.decision import latency
@@ -77,6 +78,16 @@ def clock(monkeypatch: pytest.MonkeyPatch, ratio: float, noise: float, seed: int
         return (ratio if layers == 2 else 1.0) * float(np.exp(noise * random.standard_normal()))
 
     monkeypatch.setattr(latency, "_seconds", seconds)
+
+
+def test_a_build_of_torch_for_a_gpu_measures_on_a_machine_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_: torch.device("cuda"))
+    new, old = member(run(tmp_path / "new", num_hidden_layers=2)), member(run(tmp_path / "old", num_hidden_layers=1))
+    clock(monkeypatch, 1.5, 0.05, 0)
+    assert measure_latency(new, old, bound=1.1).verdict == "slower"
 
 
 def test_rounds_go_on_until_they_can_tell_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
