@@ -10,8 +10,9 @@ from transformers.utils import logging
 from adsr_hf.attacks import PGD, AutoPGD, ThreatModel
 from adsr_hf.settings.calibration import CalibrationArguments
 from adsr_hf.settings.checks import finite_numbers
-from adsr_hf.settings.layer_decay import FineTuningArguments
+from adsr_hf.settings.fine_tuning import FineTuningArguments
 from adsr_hf.settings.method import MethodArguments
+from adsr_hf.settings.presets import takes_preset
 from adsr_hf.settings.selection import DefaultFigure, check_figure, default_figure
 from adsr_hf.settings.setting import setting
 from adsr_hf.settings.training_ranges import check_training_ranges
@@ -26,6 +27,7 @@ SINGLE_STEP = 1.25
 _WATCHING = ("reduce_lr_on_plateau", "greedy")
 
 
+@takes_preset
 @dataclass(repr=False)
 class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, TrainingArguments):
     """Settings of :class:`adsr_hf.ADSRTrainer`: every field of ``transformers.TrainingArguments``, and the method's.
@@ -127,25 +129,8 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
 
     def _check_lengths(self) -> None:
         """What is counted in epochs must fit into the run; the length of one in steps is known to Trainer alone."""
-        if self.max_steps > 0:
-            return
-        epochs = self.num_train_epochs
-        if self.epsilon_ramp_epochs > epochs:
-            raise ValueError(
-                f"epsilon_ramp_epochs={self.epsilon_ramp_epochs:g} is longer than num_train_epochs={epochs:g}, so "
-                "epsilon would never be reached; shorten the ramp"
-            )
-        if self.weight_perturbation != "none" and self.weight_perturbation_warmup_epochs >= epochs:
-            raise ValueError(
-                f"weight_perturbation_warmup_epochs={self.weight_perturbation_warmup_epochs:g} is as long as "
-                f"num_train_epochs={epochs:g}, so weights would never be perturbed; shorten the warm-up"
-            )
-        late = [epoch for epoch in self.attack_schedule or {} if float(epoch) >= epochs]
-        if late:
-            raise ValueError(
-                f"attack_schedule has an entry at epoch {late[0]}, but the run ends after num_train_epochs="
-                f"{epochs:g}; leave it out, or train longer"
-            )
+        if self.max_steps <= 0:
+            self.check_lengths(epochs=self.num_train_epochs, run=f"num_train_epochs={self.num_train_epochs:g}")
 
     @property
     def _schedule(self) -> str:
@@ -161,19 +146,12 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
 
         Args:
             epoch: epochs that have passed, which choose among the entries of ``attack_schedule``.
-            ramp: share of the radius, in (0, 1], which also scales a given step size.
+            ramp: share of the radius, in [0, 1], which also scales a given step size.
             least_steps: taken where the settings ask for fewer.
         """
-        epsilon, steps = float(self.epsilon), self.attack_steps
-        schedule = self.attack_schedule
-        for begin, entry in schedule.items() if isinstance(schedule, dict) else ():
-            if epoch >= float(begin):
-                epsilon, steps = (
-                    entry.get("epsilon", float(self.epsilon)),
-                    entry.get("attack_steps", self.attack_steps),
-                )
-        threat = ThreatModel(self.norm, ramp * epsilon)
-        steps = max(steps, least_steps)
+        scheduled = self.scheduled_at(epoch)
+        threat = ThreatModel(self.norm, ramp * scheduled.get("epsilon", float(self.epsilon)))
+        steps = max(int(scheduled.get("attack_steps", self.attack_steps)), least_steps)
         starts: dict[str, Any] = {"random_start": self.attack_random_start, "restarts": self.attack_restarts}
         if self.attack_random_start and self.settled_objective in ("trades", "mart"):
             starts["start_deviation"] = NEAR_START

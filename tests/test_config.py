@@ -53,6 +53,23 @@ class TestWrongOnPurpose:
                 {"epsilon_ramp_epochs": 5.0, "num_train_epochs": 3.0, "max_steps": -1},
                 ["epsilon_ramp_epochs=5", "num_train_epochs=3", "shorten"],
             ),
+            (
+                {"epsilon_zero_share": 0.6, "epsilon_ramp_share": 0.5},
+                ["epsilon_zero_share=0.6", "epsilon_ramp_share=0.5", "longer than the run"],
+            ),
+            ({"epsilon_zero_share": 1.0}, ["epsilon_zero_share=1", "never be reached"]),
+            ({"epsilon_ramp_share": -0.1}, ["epsilon_ramp_share=-0.1", "[0, 1]"]),
+            (
+                {"epsilon_zero_share": 0.1, "epsilon_ramp_epochs": 2.0},
+                ["epsilon_ramp_epochs=2", "epsilon_zero_share=0.1", "leave one out"],
+            ),
+            (
+                {"epsilon_ramp_share": 0.5, "attack_schedule": {1: {"epsilon": "4/255"}}},
+                ["attack_schedule", "epoch 1", "leave one out"],
+            ),
+            ({"teacher_memory": 0.0}, ["teacher_memory=0.0", "(0, 1]"]),
+            ({"teacher_memory": 0.1, "teacher_decay": 0.9}, ["teacher_memory=0.1", "teacher_decay=0.9", "leave one"]),
+            ({"labels_follow": "both"}, ["labels_follow='both'", "'clock'", "'teacher'"]),
             ({"epsilon": "8/0"}, ["epsilon", "'8/0'", "8/255"]),
             ({"epsilon": "eight"}, ["epsilon", "'eight'", "8/255"]),
             ({"norm": "L1"}, ["norm='L1'", "'Linf'", "'L2'"]),

@@ -7,7 +7,7 @@ from adsr_hf.cli.main import OK
 from adsr_hf.settings.calibration import CalibrationArguments
 from adsr_hf.settings.data import DataArguments
 from adsr_hf.settings.errors import UsageError
-from adsr_hf.settings.layer_decay import FineTuningArguments
+from adsr_hf.settings.fine_tuning import FineTuningArguments
 from adsr_hf.settings.method import MethodArguments
 from adsr_hf.settings.model import ModelArguments
 from adsr_hf.training.interrupt import Stopped, TrainingInterrupted, signal_of

@@ -60,6 +60,47 @@ def sine_ramp(*, step: int, ramp_steps: float) -> float:
     return 0.5 * (1 - math.cos(math.pi * linear_ramp(step=step, ramp_steps=ramp_steps)))
 
 
+def hinge(shape: str, *, step: int, zero_steps: float, ramp_steps: float) -> float:
+    """Share of the full value: 0, then rising, then 1.
+
+    Ngnawé et al., ICLR 2026 (arXiv 2509.23325): a radius that is held at 0 first lets a pretrained network adapt to
+    its task before it is attacked.
+
+    Args:
+        shape: of the rise, ``"linear"`` or ``"sine"``; see :func:`linear_ramp` and :func:`sine_ramp`.
+        step: 0 at the first optimizer step.
+        zero_steps: steps until the rise begins, rounded up.
+        ramp_steps: steps from there until the full value is reached; 0 means at once.
+
+    Raises:
+        ValueError: when a number is negative.
+
+    Example:
+        >>> [hinge("linear", step=step, zero_steps=2, ramp_steps=2) for step in range(5)]
+        [0.0, 0.0, 0.5, 1.0, 1.0]
+    """
+    if zero_steps < 0:
+        raise ValueError(f"zero_steps={zero_steps} must be at least 0")
+    if 0 <= step < zero_steps:
+        return 0.0
+    ramp = {"linear": linear_ramp, "sine": sine_ramp}[shape]
+    return ramp(step=step - math.ceil(zero_steps), ramp_steps=ramp_steps)
+
+
+def decay_of_memory(memory: float, *, total_steps: int) -> float:
+    """A moving average's decay γ = 1 − 1 / (memory · total_steps), at least 0: it remembers that share of the run.
+
+    Args:
+        memory: share of the run, in (0, 1].
+        total_steps: length of the run, at least 1.
+
+    Example:
+        >>> decay_of_memory(0.03, total_steps=1000), decay_of_memory(0.03, total_steps=10)
+        (0.9666666666666667, 0.0)
+    """
+    return max(0.0, 1 - 1 / (memory * total_steps))
+
+
 def warmed_up_decay(decay: float, *, step: int) -> float:
     """A moving average's decay that grows with the run: min(decay, (1 + t) / (10 + t)).
 

@@ -47,10 +47,10 @@ def recipe_settings(config: ADSRConfig, *, total_steps: int) -> dict[str, str]:
         for name in ("temperature", "interpolation"):
             start, end = getattr(config, f"{name}_start"), getattr(config, f"{name}_end")
             settings[name] = f"{start:g} → {end:g}, half cosine over the run"
+        if config.labels_follow == "teacher":
+            settings["labels_follow"] = "teacher: both bounded by how good it is on the images of the run"
     if config.keeps_teacher:
-        settings["teacher_decay"] = f"{config.teacher_decay:g}" + (
-            ", warmed up" if config.teacher_decay_warmup else ""
-        )
+        settings |= _memory(config)
     if config.settled_labels == "label_smoothing":
         settings["label_smoothing_factor"] = f"{config.label_smoothing_factor:g}"
     settings |= _regularization_settings(config)
@@ -78,13 +78,27 @@ def _attack_settings(config: ADSRConfig) -> dict[str, str]:
         "attack in training": f"{kind}-{attack.num_steps},{step}{restarts} "
         f"{'random' if attack.random_start else 'no random'} start, model in {config.attack_mode} mode, "
         f"{config.attack_precision}",
-        "epsilon_ramp_epochs": f"{config.epsilon_ramp_epochs:g} ({config.epsilon_ramp})",
+        **_radius_schedule(config),
     }
     if config.attack_schedule:
         settings["attack_schedule"] = json.dumps(config.attack_schedule)
     if config.collapse_guard != "off":
         settings["collapse_guard"] = config.collapse_guard
     return settings
+
+
+def _radius_schedule(config: ADSRConfig) -> dict[str, str]:
+    if not config.has_hinge:
+        return {"epsilon_ramp_epochs": f"{config.epsilon_ramp_epochs:g} ({config.epsilon_ramp})"}
+    shares = f"0 for {config.epsilon_zero_share:.0%} of it, rising over {config.epsilon_ramp_share:.0%}"
+    return {"radius along the run": f"{shares} ({config.epsilon_ramp})"}
+
+
+def _memory(config: ADSRConfig) -> dict[str, str]:
+    warm = ", warmed up" if config.teacher_decay_warmup else ""
+    if config.teacher_memory is None:
+        return {"teacher_decay": f"{config.teacher_decay:g}{warm}"}
+    return {"teacher_memory": f"{config.teacher_memory:g} of the run{warm}"}
 
 
 def _drops(config: ADSRConfig) -> str:

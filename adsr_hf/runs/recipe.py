@@ -6,8 +6,10 @@ from typing import Any
 
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments
+from adsr_hf.settings.errors import UsageError
 from adsr_hf.settings.flags import flag_parser, given_flags, parse_flags
 from adsr_hf.settings.model import ModelArguments
+from adsr_hf.settings.presets import with_preset
 from adsr_hf.settings.selection import DIRECTION, FIGURE, Layer, merged_layers, refuse_unknown_figure
 from adsr_hf.settings.yaml_files import read_settings
 
@@ -56,7 +58,12 @@ def recipe_from_settings(settings: dict[str, Any]) -> Recipe:
 
 
 def _recipe(settings: dict[str, Any], flags: list[str], notes: list[str], *, where: str) -> Recipe:
-    config, data, model = parse_flags(_KINDS, settings, flags, where=where)
+    given = settings | given_flags(_KINDS, flags)
+    try:
+        beneath = {name: value for name, value in with_preset(given).items() if name not in given}
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+    config, data, model = parse_flags(_KINDS, beneath | settings, flags, where=where)
     if config.metric_for_best_model is not None:
         refuse_unknown_figure(config.metric_for_best_model)
     return Recipe(config, data, model, tuple(notes))

@@ -73,7 +73,27 @@ def first_lines(
         f"{config.output_dir}"
     )
     yield f"  published: {_weights(config.publish)} {_choice(config, workload)}"
+    yield from (f"  {line}" for line in preset_lines(config))
     yield from (f"  {note}" for note in data.notes)
+
+
+def preset_lines(config: ADSRConfig) -> Iterator[str]:
+    """What a preset makes of the run, and why."""
+    if config.preset is None:
+        return
+    if config.has_hinge and config.attacks:
+        yield (
+            f"preset {config.preset}: clean images for {config.epsilon_zero_share:.0%} of the run, then a radius that "
+            f"rises to {config.epsilon:.4g} over {config.epsilon_ramp_share:.0%}, since a network that is not robust "
+            "often fails to learn its task at the full radius from the first step (arXiv 2509.23325)"
+        )
+    rates = (
+        f"learning rates fall by {config.layer_decay:g} a layer towards the input" if config.layer_decay < 1 else ""
+    )
+    calibration = "" if config.calibrate == "none" else f"published calibrated on {config.calibrate} images"
+    rest = [part for part in (rates, calibration) if part]
+    if rest:
+        yield f"preset {config.preset}: {'; '.join(rest)}"
 
 
 def _weights(publish: str) -> str:

@@ -1,15 +1,14 @@
 """Threat model and attacks of a run, in training and in evaluation. Imports nothing heavy."""
 
-import json
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from adsr_hf.settings.attack_schedule import AttackScheduleArguments
 from adsr_hf.settings.checks import at_least, in_range, one_of, radius
 from adsr_hf.settings.radius import Radius
 from adsr_hf.settings.setting import setting
 
-_SCHEDULED = ("epsilon", "attack_steps")
 # With this much of an Linf radius every image can be turned into the same grey one.
 _ALL_GREY = 0.5
 # The largest radii in use: MNIST (Madry et al. 2018), ImageNet (robustness library); and a small one for L2.
@@ -17,7 +16,7 @@ _LARGEST_LINF, _LARGEST_L2, _SMALL_L2 = 0.3, 5.0, 0.05
 
 
 @dataclass
-class AttackArguments:
+class AttackArguments(AttackScheduleArguments):
     """What an attacker may do, how training imitates it, and how evaluation does.
 
     Raises:
@@ -33,20 +32,6 @@ class AttackArguments:
         "Radius of the threat model in [0, 1] pixel units, as a number or a fraction. Usual: 8/255 at 32 px and "
         "4/255 at 224 px for Linf, 0.5 for L2. Choose the smallest that covers what your camera or attacker does.",
     )
-    epsilon_ramp_epochs: float = setting(
-        0.0,
-        "Epochs over which the training attack's radius grows from near 0 to epsilon; 0 = full from the first "
-        "step. Transformers trained from scratch often stall at chance without it.",
-    )
-    epsilon_ramp: Literal["linear", "sine"] = setting(
-        "linear", "Shape of that growth: 'linear', or 'sine', a half cosine that starts and ends gently."
-    )
-    attack_schedule: dict | str | None = setting(
-        None,
-        "Weaker attacks in early epochs: a mapping from the epoch at which it begins to epsilon and/or "
-        "attack_steps, such as {0: {epsilon: 4/255, attack_steps: 1}, 5: {epsilon: 8/255, attack_steps: 2}}; JSON "
-        "on the command line. What an entry leaves out is the field's own value.",
-    )
     training_attack: Literal["pgd", "apgd"] = setting(
         "pgd",
         "Training attack: 'pgd' (Madry et al. 2018; with attack_steps 1 the single-step attack of Wong et al. "
@@ -56,7 +41,7 @@ class AttackArguments:
     attack_steps: int = setting(
         10,
         "Gradient steps of the training attack (PGD-10 in the paper). Cost grows in proportion. With 1, set "
-        "epsilon_ramp_epochs and collapse_guard.",
+        "epsilon_ramp_share and collapse_guard.",
     )
     attack_step_size: Radius | None = setting(
         None,
@@ -107,7 +92,6 @@ class AttackArguments:
             self.attack_step_size = radius("attack_step_size", self.attack_step_size)
         for name, allowed in (
             ("norm", ("Linf", "L2")),
-            ("epsilon_ramp", ("linear", "sine")),
             ("training_attack", ("pgd", "apgd")),
             ("attack_mode", ("eval", "train")),
             ("attack_precision", ("float32", "bf16")),
@@ -116,7 +100,7 @@ class AttackArguments:
             one_of(name, getattr(self, name), allowed)
         self._check_radius()
         self._check_steps()
-        self.attack_schedule = self._checked_schedule()
+        self.check_attack_schedule(epsilon=float(self.epsilon))
 
     def _check_radius(self) -> None:
         in_range("epsilon", self.epsilon, low=0, fix="write a radius such as 8/255")
@@ -130,7 +114,6 @@ class AttackArguments:
                 f"epsilon={self.epsilon:g} lets an attacker turn every image into the same grey one, so that nothing "
                 "can be learned or measured; stay below 0.5 for Linf: 8/255 is usual, and 0.3 the largest in use"
             )
-        in_range("epsilon_ramp_epochs", self.epsilon_ramp_epochs, low=0, fix="0 trains at full epsilon throughout")
 
     def implausible_radius(self) -> list[str]:
         """Warnings of a radius that is allowed and hardly meant."""
@@ -183,38 +166,3 @@ class AttackArguments:
         at_least("eval_attack_steps", self.eval_attack_steps, 0, fix="0 leaves robust figures out")
         at_least("eval_attack_restarts", self.eval_attack_restarts, 1, fix="1 is a single run")
         at_least("collapse_guard_steps", self.collapse_guard_steps, 1, fix="50 is cheap")
-
-    def _checked_schedule(self) -> dict[str, dict[str, float]] | None:
-        """The schedule with epochs as text (JSON has no other keys), in order, and radii as numbers."""
-        raw = self.attack_schedule
-        if raw is None:
-            return None
-        example = "write it as {0: {epsilon: 4/255}, 5: {epsilon: 8/255, attack_steps: 2}}"
-        if isinstance(raw, str):
-            try:
-                raw = json.loads(raw)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"attack_schedule is not valid JSON: {error}; {example}") from None
-        if not isinstance(raw, dict) or not raw:
-            raise ValueError(f"attack_schedule={raw!r} must map epochs to settings; {example}")
-        entries = [self._checked_entry(epoch, settings, example) for epoch, settings in raw.items()]
-        return dict(sorted(entries, key=lambda entry: float(entry[0])))
-
-    def _checked_entry(self, epoch: Any, settings: Any, example: str) -> tuple[str, dict[str, float]]:
-        try:
-            begin = float(epoch)
-        except (TypeError, ValueError):
-            raise ValueError(f"attack_schedule has the epoch {epoch!r}, which is no number; {example}") from None
-        in_range("attack_schedule's epoch", begin, low=0, fix=example)
-        if not isinstance(settings, dict) or not settings or set(settings) - set(_SCHEDULED):
-            raise ValueError(
-                f"attack_schedule has {settings!r} at epoch {epoch}; allowed are {' and '.join(_SCHEDULED)}; {example}"
-            )
-        values: dict[str, float] = dict(settings)
-        if "epsilon" in values:
-            values["epsilon"] = float(radius("attack_schedule's epsilon", values["epsilon"]))
-            fix = f"the largest radius is epsilon={self.epsilon:g}"
-            in_range("attack_schedule's epsilon", values["epsilon"], low=0, high=self.epsilon, fix=fix)
-        if "attack_steps" in values:
-            at_least("attack_schedule's attack_steps", values["attack_steps"], 1, fix=example)  # type: ignore[arg-type]
-        return f"{begin:g}", values

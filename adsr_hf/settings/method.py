@@ -72,6 +72,13 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
     interpolation_end: float = setting(
         0.95, "lambda at the last step, in [0, 1]; half-cosine in between (paper 0.95)."
     )
+    labels_follow: Literal["clock", "teacher"] = setting(
+        "clock",
+        "What rectified labels trust the teacher by. 'clock': the paper's schedules, right for runs as long as its "
+        "own. 'teacher' (ours): the temperature at which the teacher is calibrated on the images of the run, at most "
+        "the scheduled one, and the scheduled interpolation times its accuracy, so that a teacher which is still "
+        "unsure says little; for runs of any length.",
+    )
     fixed_teacher: str | None = setting(
         None,
         "Checkpoint, a Hub name or a folder, that rectifies the labels in place of the moving average: "
@@ -81,6 +88,12 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
         0.995,
         "Decay gamma of the teacher's moving average, in [0, 1). It remembers about 1 / (1 - gamma) optimizer "
         "steps: keep that well below the length of the run (0.98 for some hundred steps).",
+    )
+    teacher_memory: float | None = setting(
+        None,
+        "The same as a share of the run, in (0, 1]: the average remembers teacher_memory * (steps of the run) "
+        "optimizer steps, so that nothing is rescaled by hand when the run gets another length (0.03 of 6,600 "
+        "steps is what teacher_decay 0.995 remembers). In place of teacher_decay.",
     )
     teacher_decay_warmup: bool = setting(
         False,
@@ -140,9 +153,9 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
             ValueError: at the first field that is not allowed.
         """
         self._settle_pair()
-        for name in ("publish", "evaluate_weights"):
-            allowed = ("student", "teacher") if name == "publish" else ("both", "student", "teacher")
-            one_of(name, getattr(self, name), allowed)
+        one_of("publish", self.publish, ("student", "teacher"))
+        one_of("evaluate_weights", self.evaluate_weights, ("both", "student", "teacher"))
+        one_of("labels_follow", self.labels_follow, ("clock", "teacher"))
         self.check_attacks()
         if self.attacks and self.epsilon == 0:
             raise ValueError(
@@ -162,6 +175,20 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
                 f"evaluate_weights='teacher' but method={self.method!r} with publish='student' keeps no teacher; set "
                 "publish='teacher', or evaluate_weights='student'"
             )
+
+    def check_lengths(self, *, epochs: float, run: str) -> None:
+        """Refuse schedules in epochs that are longer than the run.
+
+        Args:
+            epochs: length of the run.
+            run: the same for the message, such as ``"num_train_epochs=3"``.
+
+        Raises:
+            ValueError: naming the field, its value and the run.
+        """
+        if self.attacks:
+            self.check_schedule_fits(epochs=epochs, run=run)
+        self.check_warmup_fits(epochs=epochs, run=run)
 
     def _settle_pair(self) -> None:
         if not 0 <= self.label_smoothing_factor < 1:
@@ -209,8 +236,24 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
                 f"teacher_decay={self.teacher_decay!r} must lie in [0, 1): 1 would never leave the initial weights; "
                 "0.995 remembers about 200 optimizer steps"
             )
+        self._check_memory()
         if self.fixed_teacher is not None and not self.rectifies:
             raise ValueError(
                 f"fixed_teacher={self.fixed_teacher!r} rectifies labels, but labels={self.settled_labels!r}; set "
                 "labels='adsr', or leave it out"
+            )
+
+    def _check_memory(self) -> None:
+        memory = self.teacher_memory
+        if memory is None:
+            return
+        if not (is_finite(memory) and 0 < memory <= 1):
+            raise ValueError(
+                f"teacher_memory={memory!r} must lie in (0, 1], a share of the run; 0.03 is a usual one, and None "
+                "leaves it to teacher_decay"
+            )
+        if self.teacher_decay != MethodArguments.teacher_decay:
+            raise ValueError(
+                f"teacher_memory={memory:g} and teacher_decay={self.teacher_decay:g} both say how long the teacher "
+                "remembers; leave one out"
             )

@@ -69,3 +69,19 @@ class RegularizationArguments:
                 f"mixup={self.mixup:g}, cutmix={self.cutmix:g} do not go with objective='mart', whose margin needs "
                 "one true class for each image; set both to 0, or use objective='trades'"
             )
+
+    def check_warmup_fits(self, *, epochs: float, run: str) -> None:
+        """Refuse a warm-up of the perturbation that is as long as the run.
+
+        Args:
+            epochs: length of the run.
+            run: the same for the message, such as ``"num_train_epochs=3"``.
+
+        Raises:
+            ValueError: since weights would never be perturbed.
+        """
+        if self.weight_perturbation != "none" and self.weight_perturbation_warmup_epochs >= epochs:
+            raise ValueError(
+                f"weight_perturbation_warmup_epochs={self.weight_perturbation_warmup_epochs:g} is as long as the run "
+                f"({run}), so weights would never be perturbed; shorten it, or train longer"
+            )

@@ -14,7 +14,7 @@ from adsr_hf.attacks.frozen import under_attack
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.config import ADSRConfig
 from adsr_hf.method.collapse_guard import CollapseGuard
-from adsr_hf.method.schedules import linear_ramp, sine_ramp
+from adsr_hf.method.schedules import hinge
 from adsr_hf.networks.classifier import pixels_to_logits
 from adsr_hf.networks.pixels import PixelSpace
 from adsr_hf.training.compilation import CompiledNetworks
@@ -24,7 +24,6 @@ from adsr_hf.training.position import RunPosition
 logger = logging.get_logger(__name__)
 
 _GUARD_STEPS = 10
-_RAMPS = {"linear": linear_ramp, "sine": sine_ramp}
 
 
 class TrainingAttack:
@@ -87,11 +86,19 @@ class TrainingAttack:
     def at(self, position: RunPosition) -> PGD | AutoPGD:
         """The attack at a point of the run: scheduled, ramped, and with two steps after a collapse where asked."""
         args = self._args
-        ramp = _RAMPS[args.epsilon_ramp](
-            step=position.step, ramp_steps=args.epsilon_ramp_epochs * position.steps_per_epoch
-        )
+        ramp_steps = args.epsilon_ramp_epochs * position.steps_per_epoch
+        if args.has_hinge:
+            ramp_steps = args.epsilon_ramp_share * position.schedule_steps
+        zero_steps = args.epsilon_zero_share * position.schedule_steps
+        ramp = hinge(args.epsilon_ramp, step=position.step, zero_steps=zero_steps, ramp_steps=ramp_steps)
         switched = args.collapse_guard == "two_steps" and self.guard.collapsed
         return args.attack_at(position.epochs, ramp=ramp, least_steps=2 if switched else 1)
+
+    def schedules_by_length(self) -> list[str]:
+        """What of it depends on the length of the run."""
+        args = self._args
+        shares = ("epsilon_zero_share", "epsilon_ramp_share")
+        return [name for name in shares if args.attacks and getattr(args, name) > 0]
 
     def schedules_in_epochs(self) -> list[str]:
         """Settings in use that are counted in epochs."""
@@ -119,9 +126,12 @@ class TrainingAttack:
             position: where the run stands.
 
         Returns:
-            images like ``pixels``, and figures of the attack for the log.
+            images like ``pixels``, and figures of the attack for the log; ``pixels`` themselves, at no cost, while the
+            radius is 0.
         """
         attack = self.at(position)
+        if attack.threat.epsilon == 0:
+            return pixels, {"epsilon": 0.0, "zero_gradient_share": 0.0, "perturbation_norm": 0.0}
 
         def search(logits_fn: LogitsFunction) -> Any:
             reference = targets
@@ -181,10 +191,11 @@ class TrainingAttack:
         """
         step = position.step
         due = self._args.collapse_guard != "off" and step % self._args.collapse_guard_steps == 0
-        if not due or self._guarded_at_step == step:
+        threat = self.at(position).threat
+        if not due or self._guarded_at_step == step or threat.epsilon == 0:
             return {}
         self._guarded_at_step = step
-        strong = PGD(self.at(position).threat, num_steps=_GUARD_STEPS)
+        strong = PGD(threat, num_steps=_GUARD_STEPS)
 
         def share_right(logits_fn: LogitsFunction) -> Tensor:
             stronger = strong.attack(logits_fn, pixels, labels, generator=self.generator)
@@ -210,29 +221,4 @@ class TrainingAttack:
             f"catastrophic overfitting at step {step}: of a batch {pgd:.0%} withstand PGD-{_GUARD_STEPS}, after "
             f"{self.guard.best_pgd_accuracy:.0%} at best, while {training:.0%} withstand the training attack; "
             f"{consequence}"
-        )
-
-
-def check_lengths_in_epochs(args: ADSRConfig, *, epochs: float, max_steps: int) -> None:
-    """With ``max_steps``, only when data are there is it known how many epochs a run has.
-
-    Raises:
-        ValueError: when a ramp or a warm-up is longer than the run, or a scheduled attack would never come.
-    """
-    perturbs = args.weight_perturbation != "none"
-    too_long = {
-        "epsilon_ramp_epochs": args.attacks and args.epsilon_ramp_epochs > epochs,
-        "weight_perturbation_warmup_epochs": perturbs and args.weight_perturbation_warmup_epochs >= epochs,
-    }
-    ends = f"which ends after max_steps={max_steps} steps, {epochs:.3g} epochs"
-    for name, is_longer in too_long.items():
-        if is_longer:
-            raise ValueError(
-                f"{name}={getattr(args, name):g} is longer than the run, {ends}; shorten it, or train longer"
-            )
-    late = [epoch for epoch in args.attack_schedule or {} if float(epoch) >= epochs]
-    if late:
-        raise ValueError(
-            f"attack_schedule has an entry at epoch {late[0]}, but the run {ends.removeprefix('which ')}; leave it "
-            "out, or train longer"
         )

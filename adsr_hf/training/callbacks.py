@@ -40,7 +40,7 @@ class RunCallback(TrainerCallback):
         self._run.method_step.meters.start_clock()
 
     def on_optimizer_step(self, _: Any, state: TrainerState, __: Any, *, model: nn.Module, **___: Any) -> None:
-        self._run.after_optimizer_step(model, step=state.global_step)
+        self._run.after_optimizer_step(model, state)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._run.method_step.meters.stop_clock()

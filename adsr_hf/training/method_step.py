@@ -99,7 +99,7 @@ class MethodStep:
         """Settings whose effect depends on the length of the run."""
         drops = ["learning_rate_drops"] if self._args.learning_rate_drops else []
         in_epochs = [] if position.has_epochs else self.attack.schedules_in_epochs()
-        return drops + in_epochs + self.teacher.schedules_by_length()
+        return drops + in_epochs + self.attack.schedules_by_length() + self.teacher.schedules_by_length()
 
     def loss(
         self,

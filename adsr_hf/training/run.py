@@ -12,7 +12,6 @@ from transformers.utils import logging
 from adsr_hf.config import ADSRConfig
 from adsr_hf.method.teacher import EMATeacher
 from adsr_hf.networks.pixels import PixelSpace
-from adsr_hf.training.attack import check_lengths_in_epochs
 from adsr_hf.training.batch import StepShare, unpack
 from adsr_hf.training.best_checkpoint import find_best_checkpoint, refuse_damaged_best
 from adsr_hf.training.checkpointer import Checkpointer, Part
@@ -71,6 +70,8 @@ class TrainingRun:
             Part("random starts", attack),
             Part("figures since the last log line", self.method_step.meters),
         ]
+        if args.labels_follow == "teacher":
+            own_parts.append(Part("teacher's reliability", self.method_step.teacher.reliability, shared=True))
         self.checkpointer = Checkpointer(args, accelerator=accelerator, parts=[*own_parts, *parts])
         self.data_settings: dict[str, Any] = {}
 
@@ -146,7 +147,7 @@ class TrainingRun:
             self.checkpointer.load_teacher(resume, self.teacher)
             self.checkpointer.load_parts(resume)
         epochs = state.max_steps / position.steps_per_epoch
-        check_lengths_in_epochs(self._args, epochs=epochs, max_steps=state.max_steps)
+        self._args.check_lengths(epochs=epochs, run=f"max_steps={state.max_steps}, {epochs:.3g} epochs")
 
     def record(self, model: nn.Module, state: TrainerState, total_batch_size: int) -> dict[str, Any]:
         """What a checkpoint says about the run."""
@@ -254,7 +255,7 @@ class TrainingRun:
             loader, lambda inputs: evaluator.add(*unpack(prepare(inputs), self._num_classes))
         ), evaluator
 
-    def after_optimizer_step(self, model: nn.Module, *, step: int) -> None:
+    def after_optimizer_step(self, model: nn.Module, state: TrainerState) -> None:
         """Let the teacher follow the bare model, unless mixed precision skipped the step.
 
         Raises:
@@ -262,6 +263,7 @@ class TrainingRun:
         """
         share_batch_statistics(model)
         if not self._accelerator.optimizer_step_was_skipped:
-            self.method_step.teacher.follow(model, step=step)
+            schedule_steps = self.identity.schedule_steps(state.max_steps)
+            self.method_step.teacher.follow(model, step=state.global_step, schedule_steps=schedule_steps)
         self.step_share.forget()
         self._step_loss.refuse_bypassing(self._trainer_class)

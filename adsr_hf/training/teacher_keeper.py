@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from adsr_hf.config import ADSRConfig
 from adsr_hf.method.fixed_teacher import load_fixed_teacher
-from adsr_hf.method.schedules import cosine_anneal, warmed_up_decay
+from adsr_hf.method.reliability import TeacherReliability, batch_reliability
+from adsr_hf.method.schedules import cosine_anneal, decay_of_memory, warmed_up_decay
 from adsr_hf.method.targets import rectify
 from adsr_hf.method.teacher import EMATeacher
 from adsr_hf.networks.classifier import logits_of
@@ -21,6 +22,7 @@ class TeacherKeeper:
 
     Attributes:
         average: the moving average, which a checkpoint holds and ``publish='teacher'`` publishes; None without one.
+        reliability: how good the teacher was on the batches so far; the same in every process.
 
     Args:
         args: the run's settings.
@@ -35,6 +37,7 @@ class TeacherKeeper:
         self._args, self._num_classes = args, num_classes
         self._accelerator, self._compiled = accelerator, compiled
         self.average: EMATeacher | None = None
+        self.reliability = TeacherReliability()
         self._fixed: nn.Module | None = None
 
     def begin(self, student: nn.Module, pixel_space: PixelSpace) -> None:
@@ -45,29 +48,36 @@ class TeacherKeeper:
         """
         args = self._args
         self.average = EMATeacher(student, args.teacher_decay) if args.keeps_teacher else None
+        self.reliability.reset()
         self._fixed = None
         if args.fixed_teacher is not None:
             self._fixed = load_fixed_teacher(args.fixed_teacher, student, pixel_space).to(args.device)
 
-    def follow(self, student: nn.Module, *, step: int) -> None:
+    def follow(self, student: nn.Module, *, step: int, schedule_steps: int) -> None:
         """Move the average towards the bare student, after an optimizer step that happened.
 
         Args:
             step: optimizer steps taken before it.
+            schedule_steps: length in optimizer steps of the schedules that depend on the length of the run.
         """
         if self.average is None:
             return
-        decay = self._args.teacher_decay
+        decay = self._decay(schedule_steps)
         warm = warmed_up_decay(decay, step=step) if self._args.teacher_decay_warmup else decay
         self.average.update(student, decay=warm)
 
+    def _decay(self, schedule_steps: int) -> float:
+        memory = self._args.teacher_memory
+        return self._args.teacher_decay if memory is None else decay_of_memory(memory, total_steps=schedule_steps)
+
     def annealed(self, position: RunPosition) -> tuple[float, float]:
-        """Temperature and interpolation at a point of the run."""
+        """Temperature and interpolation at a point of the run; with ``labels_follow='teacher'`` bounded by it."""
         args, step, total = self._args, position.step, position.schedule_steps
-        return (
-            cosine_anneal(args.temperature_start, args.temperature_end, step=step, total_steps=total),
-            cosine_anneal(args.interpolation_start, args.interpolation_end, step=step, total_steps=total),
-        )
+        temperature = cosine_anneal(args.temperature_start, args.temperature_end, step=step, total_steps=total)
+        interpolation = cosine_anneal(args.interpolation_start, args.interpolation_end, step=step, total_steps=total)
+        if args.labels_follow == "clock":
+            return temperature, interpolation
+        return min(temperature, self.reliability.temperature), interpolation * self.reliability.accuracy
 
     def schedules_by_length(self) -> list[str]:
         """What of it depends on the length of the run."""
@@ -76,13 +86,17 @@ class TeacherKeeper:
             "temperature": args.temperature_start != args.temperature_end,
             "interpolation": args.interpolation_start != args.interpolation_end,
         }
-        return [name for name, moves in annealed.items() if args.rectifies and moves]
+        remembers = ["teacher_memory"] if args.keeps_teacher and args.teacher_memory is not None else []
+        return [name for name, moves in annealed.items() if args.rectifies and moves] + remembers
 
     def targets(self, batch: Batch, position: RunPosition) -> tuple[Tensor, dict[str, Tensor | float]]:
         """Rectified labels (B, K), float probabilities, and figures of them for the log."""
+        labels, logits = batch.labels, self._logits(batch)
+        if self._args.labels_follow == "teacher":
+            seen = self._accelerator.reduce(batch_reliability(logits, labels), "mean")
+            self.reliability.add(seen, decay=self._decay(position.schedule_steps))
         temperature, interpolation = self.annealed(position)
-        labels = batch.labels
-        rectified = rectify(self._logits(batch), labels, temperature=temperature, interpolation=interpolation)
+        rectified = rectify(logits, labels, temperature=temperature, interpolation=interpolation)
         return rectified.targets, {
             "temperature": temperature,
             "interpolation": interpolation,

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from adsr_hf.attacks import PixelSpace
-from adsr_hf.training.attack import TrainingAttack, check_lengths_in_epochs
+from adsr_hf.training.attack import TrainingAttack
 from adsr_hf.training.compilation import CompiledNetworks
 from adsr_hf.training.position import RunPosition
 from tests.tiny import CLASSES, MEAN, STD, TinyImages, tiny_config, tiny_vit
@@ -33,6 +33,28 @@ def test_the_radius_grows_along_the_ramp(tmp_path: Path) -> None:
     attack = training_attack(tmp_path, epsilon_ramp_epochs=2)
     radii = [attack.at(at(step)).threat.epsilon for step in (0, 3, 7, 20)]
     assert radii == pytest.approx([8 / 255 * share for share in (1 / 8, 4 / 8, 1, 1)])
+
+
+def test_the_radius_is_held_at_zero_first_and_then_grows(tmp_path: Path) -> None:
+    attack = training_attack(tmp_path, epsilon_zero_share=0.25, epsilon_ramp_share=0.5)
+    radii = [attack.at(at(step)).threat.epsilon for step in (0, 9, 10, 19, 29, 39)]
+    assert radii == pytest.approx([8 / 255 * share for share in (0, 0, 1 / 20, 10 / 20, 1, 1)])
+    assert attack.schedules_by_length() == ["epsilon_zero_share", "epsilon_ramp_share"]
+
+
+def test_no_image_is_attacked_while_the_radius_is_zero(tmp_path: Path) -> None:
+    attack, images = training_attack(tmp_path, epsilon_zero_share=0.5, collapse_guard="warn"), TinyImages(4)
+    attack.begin(tiny_vit())
+
+    def unused(**_: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    model: Any = unused
+    targets = torch.nn.functional.one_hot(images.labels, CLASSES).float()
+    found, figures = attack.run(model, images.pixels, targets, {}, at(19))
+    assert found is images.pixels
+    assert figures["epsilon"] == 0
+    assert attack.watch(model, images.pixels, images.pixels, images.labels, {}, at(0)) == {}
 
 
 def test_a_collapse_switches_to_two_steps_until_the_next_run(tmp_path: Path) -> None:
@@ -108,10 +130,10 @@ def test_the_guard_looks_once_a_due_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"epsilon_ramp_epochs": 3}, "epsilon_ramp_epochs=3 is longer than the run.*max_steps=8 steps, 2 epochs"),
+        ({"epsilon_ramp_epochs": 3}, "epsilon_ramp_epochs=3 is longer than the run .max_steps=8, 2 epochs"),
         (
             {"weight_perturbation": "awp", "weight_perturbation_warmup_epochs": 2},
-            "weight_perturbation_warmup_epochs=2 is longer than the run",
+            "weight_perturbation_warmup_epochs=2 is as long as the run",
         ),
         ({"attack_schedule": {2: {"attack_steps": 3}}}, "attack_schedule has an entry at epoch 2"),
     ],
@@ -119,5 +141,5 @@ def test_the_guard_looks_once_a_due_step(tmp_path: Path) -> None:
 def test_what_would_never_be_reached_is_refused(tmp_path: Path, config: dict[str, Any], message: str) -> None:
     args = tiny_config(tmp_path, max_steps=8, **config)
     with pytest.raises(ValueError, match=message):
-        check_lengths_in_epochs(args, epochs=2, max_steps=8)
-    check_lengths_in_epochs(args, epochs=4, max_steps=16)
+        args.check_lengths(epochs=2, run="max_steps=8, 2 epochs")
+    args.check_lengths(epochs=4, run="max_steps=16, 4 epochs")

@@ -17,8 +17,8 @@ class Run:
         self.method_step = SimpleNamespace(meters=TrainingMeters())
         self.followed: list[tuple[Any, int]] = []
 
-    def after_optimizer_step(self, model: Any, *, step: int) -> None:
-        self.followed.append((model, step))
+    def after_optimizer_step(self, model: Any, state: TrainerState) -> None:
+        self.followed.append((model, state.global_step))
 
 
 def test_the_teacher_follows_the_model_of_the_step() -> None:

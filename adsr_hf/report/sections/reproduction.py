@@ -12,7 +12,7 @@ from adsr_hf.report.report_data import ReportData
 from adsr_hf.report.wording import missing
 from adsr_hf.settings.calibration import CalibrationArguments
 from adsr_hf.settings.data import DataArguments
-from adsr_hf.settings.layer_decay import FineTuningArguments
+from adsr_hf.settings.fine_tuning import FineTuningArguments
 from adsr_hf.settings.method import MethodArguments
 from adsr_hf.settings.model import ModelArguments
 

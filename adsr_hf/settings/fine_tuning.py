@@ -1,6 +1,7 @@
 """How the layers of a pretrained network learn: the fields of ADSRConfig for it. Imports nothing heavy."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from adsr_hf.settings.checks import is_finite
 from adsr_hf.settings.setting import setting
@@ -8,12 +9,19 @@ from adsr_hf.settings.setting import setting
 
 @dataclass
 class FineTuningArguments:
-    """Learning rates by depth.
+    """A preset, and learning rates by depth.
 
     Raises:
         ValueError: naming the field, its value, what is allowed and a way out.
     """
 
+    preset: Literal["fine_tune"] | None = setting(
+        None,
+        "Settings that go together, under one name; what is written beside it wins. 'fine_tune' is for a pretrained "
+        "network that is not robust: clean images first and a radius that rises later, TRADES with a small beta, "
+        "learning rates by depth, warm-up, clipped gradients, a teacher whose memory follows the run's length, and "
+        "calibrated publishing. run.json holds what became of every field.",
+    )
     layer_decay: float = setting(
         1.0,
         "Layer-wise learning-rate decay, in (0, 1] (BEiT, Bao et al. 2021, arXiv 2106.08254): the head "
