@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.measures.accuracy import wilson_interval
+from adsr_hf.measures.statistics import wilson_interval
 from benchmarks.measure import Report, Spread, Target, argument_parser, run
 
 THREAT = "Linf 8/255"

@@ -61,7 +61,7 @@ def _classes(records: EvaluationRecords) -> str:
         for name in records.summary["model"]["class_names"]
         if class_figure(name, CLEAN) in figures
     ]
-    found.sort(key=lambda one: (min(entry["value"] for entry in one[1]), one[1][0]["value"]))
+    found.sort(key=lambda item: (min(entry["value"] for entry in item[1]), item[1][0]["value"]))
     rows = [["accuracy of", "images", *conditions]]
     rows += [_row(quoted(name), entries) for name, entries in found[:SHOWN_CLASSES]]
     text = as_text(rows)

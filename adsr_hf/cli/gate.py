@@ -48,11 +48,11 @@ def run(words: list[str]) -> int:
 
 
 def _accuracies(candidate: "Arm", current: "Arm") -> str:
-    own, other = (
+    candidate_figures, other = (
         ", ".join(f"{100 * member.records.figure('accuracy'):.1f}" for member in arm.members)
         for arm in (candidate, current)
     )
-    return f"  accuracy in percent: candidate {own}, current {other}"
+    return f"  accuracy in percent: candidate {candidate_figures}, current {other}"
 
 
 def _outcome_lines(outcomes: "list[RuleOutcome]") -> list[str]:
@@ -63,12 +63,12 @@ def _outcome_lines(outcomes: "list[RuleOutcome]") -> list[str]:
         quiet = []
     lines = [f"  {rule.outcome:<14} {rule.rule}: {rule.words}" for rule in outcomes if rule not in quiet]
     for outcome in ("pass", "no evidence"):
-        own = [rule for rule in quiet if rule.outcome == outcome]
-        if own:
-            widest = min(own, key=lambda one: one.interval[0] if one.interval else 0.0)
+        of_outcome = [rule for rule in quiet if rule.outcome == outcome]
+        if of_outcome:
+            widest = min(of_outcome, key=lambda rule: rule.interval[0] if rule.interval else 0.0)
             lines.append(
-                f"  {outcome:<14} maximum_loss: {len(own)} figures of classes, all of them in the decision's file; "
-                f"the lowest interval: {widest.words}"
+                f"  {outcome:<14} maximum_loss: {len(of_outcome)} figures of classes, all of them in the decision's "
+                f"file; the lowest interval: {widest.words}"
             )
     return lines
 

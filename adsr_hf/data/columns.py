@@ -104,9 +104,9 @@ def _check_kinds(splits: dict[str, Dataset], values: dict[str, list[Any]], colum
         for name, split_values in values.items()
     }
     if len(set().union(*map(_kinds, values.values()))) > 1:
-        told = ", ".join(f"{kind} in split {name!r}" for name, kind in kinds.items())
+        described = ", ".join(f"{kind} in split {name!r}" for name, kind in kinds.items())
         raise ValueError(
-            f"label_column={column!r} mixes text and numbers: it is {told}; write every class in the same way"
+            f"label_column={column!r} mixes text and numbers: it is {described}; write every class in the same way"
         )
 
 

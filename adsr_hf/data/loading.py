@@ -182,7 +182,7 @@ def _load_extra(
     arguments: DataArguments,
     source: ExtraTable,
     processor: Any,
-    own: ImageClassificationDataset,
+    images: ImageClassificationDataset,
     decoder: _Decoder,
     prepared: dict[str, PreparedSplit],
     show_progress: bool,
@@ -197,7 +197,7 @@ def _load_extra(
     for name, table in splits.left_out.items():
         left_out = decoder.decode(table, f"what is left out of {name}", with_digests=True, keep=False)
         held_out[name].append(DecodedSplit(table, splits.image_column, left_out))
-    return load_extra(arguments, source, processor, own, held_out, show_progress=show_progress)
+    return load_extra(arguments, source, processor, images, held_out, show_progress=show_progress)
 
 
 def _skipped(splits: ImageSplits, prepared: dict[str, PreparedSplit]) -> list[str]:

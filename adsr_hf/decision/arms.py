@@ -93,10 +93,10 @@ def read_arm(paths: Sequence[str]) -> Arm:
         if places.count(place) > 1:
             raise RecordsError(f"{path} is named twice in one arm; a run counts as one seed")
     members = tuple(_member(Path(path)) for path in paths)
-    for other in members[1:]:
-        check_same_conditions(members[0], other)
-    for one, other in combinations(members, 2):
-        _check_another_run(one, other)
+    for latter in members[1:]:
+        check_same_conditions(members[0], latter)
+    for former, latter in combinations(members, 2):
+        _check_another_run(former, latter)
     return Arm(", ".join(paths), members)
 
 
@@ -106,42 +106,42 @@ def check_same_conditions(first: Member, second: Member) -> None:
     Raises:
         RecordsError: naming what differs, and both values.
     """
-    one, other = first.records.summary, second.records.summary
+    former, latter = first.records.summary, second.records.summary
     conditions = [
-        ("class names", one["model"]["class_names"], other["model"]["class_names"]),
-        ("split", one["data"]["split"], other["data"]["split"]),
-        ("number of images", one["data"]["images"], other["data"]["images"]),
-        ("test images (fingerprint)", one["data"]["fingerprint"][:16], other["data"]["fingerprint"][:16]),
-        ("threats", one["threats"], other["threats"]),
-        ("attacks", one["attacks"], other["attacks"]),
+        ("class names", former["model"]["class_names"], latter["model"]["class_names"]),
+        ("split", former["data"]["split"], latter["data"]["split"]),
+        ("number of images", former["data"]["images"], latter["data"]["images"]),
+        ("test images (fingerprint)", former["data"]["fingerprint"][:16], latter["data"]["fingerprint"][:16]),
+        ("threats", former["threats"], latter["threats"]),
+        ("attacks", former["attacks"], latter["attacks"]),
     ]
     # These are compared where both have them.
     noises = _noises(first), _noises(second)
     if all(noises):
         conditions.append(("kinds of noise", *noises))
-        conditions.append(("severities of noise", one.get("noise_severities"), other.get("noise_severities")))
-    positives = one.get("positive_class"), other.get("positive_class")
+        conditions.append(("severities of noise", former.get("noise_severities"), latter.get("noise_severities")))
+    positives = former.get("positive_class"), latter.get("positive_class")
     if None not in positives:
         conditions.append(("positive class", *positives))
-    for name, mine, theirs in conditions:
-        if mine != theirs:
+    for name, wanted, given in conditions:
+        if wanted != given:
             raise RecordsError(
-                f"{first.folder} and {second.folder} cannot be compared, since their {name} differ: {mine} against "
-                f"{theirs}; evaluate both with the same data, --threat and attack settings"
+                f"{first.folder} and {second.folder} cannot be compared, since their {name} differ: {wanted} against "
+                f"{given}; evaluate both with the same data, --threat and attack settings"
             )
 
 
-def _check_another_run(one: Member, other: Member) -> None:
+def _check_another_run(former: Member, latter: Member) -> None:
     """Refuse as two runs of an arm what would make its scatter between seeds meaningless."""
-    first, second = one.records.summary["model"], other.records.summary["model"]
+    first, second = former.records.summary["model"], latter.records.summary["model"]
     if first["fingerprint"] == second["fingerprint"]:
         raise RecordsError(
-            f"{one.folder} and {other.folder} measured the same weights (fingerprint {first['fingerprint'][:16]}), so "
-            "that they are not two runs; a run counts as one seed: name it once"
+            f"{former.folder} and {latter.folder} measured the same weights (fingerprint "
+            f"{first['fingerprint'][:16]}), so that they are not two runs; a run counts as one seed: name it once"
         )
     if first["weights"] != second["weights"]:
         raise RecordsError(
-            f"{one.folder} measured the weights of the {first['weights'] or 'unknown network'} and {other.folder} "
+            f"{former.folder} measured the weights of the {first['weights'] or 'unknown network'} and {latter.folder} "
             f"those of the {second['weights'] or 'unknown network'}; runs of one arm differ in nothing but their "
             "seed: name one evaluation of each"
         )

@@ -184,9 +184,12 @@ def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | str]:
     result: dict[str, Delta | str] = {}
     readers = {"best_to_last_gap": _gap, "training_images_per_second": lambda member: member.images_per_second}
     for name, read in readers.items():
-        mine, theirs = ([read(member) for member in arm.members] for arm in (candidate, current))
-        values = [value for value in mine if value is not None], [value for value in theirs if value is not None]
-        if len(values[0]) < len(mine) or len(values[1]) < len(theirs):
+        candidate_values, current_values = ([read(member) for member in arm.members] for arm in (candidate, current))
+        values = (
+            [value for value in candidate_values if value is not None],
+            [value for value in current_values if value is not None],
+        )
+        if len(values[0]) < len(candidate_values) or len(values[1]) < len(current_values):
             result[name] = "no run.json that says it beside both records"
         else:
             result[name] = run_delta(name, *values)
@@ -200,9 +203,9 @@ def _gap(member: Member) -> float | None:
 def corrected(deltas: Sequence[Delta]) -> list[Delta]:
     """The deltas with Holm's correction, in the families that :func:`compare` names, and with their verdicts."""
     families: dict[str, list[int]] = {}
-    for index, one in enumerate(deltas):
-        if one.p_value is not None:
-            families.setdefault(_family(one.name), []).append(index)
+    for index, delta in enumerate(deltas):
+        if delta.p_value is not None:
+            families.setdefault(_family(delta.name), []).append(index)
     adjusted = {
         index: p_value
         for members in families.values()
@@ -235,8 +238,8 @@ def in_words(delta: Delta) -> str:
     wanted = "higher" if higher_is_better(delta.name) else "lower"
     levels = ""
     if delta.calibrated_levels is not None:
-        mine, theirs = (scale * level for level in delta.calibrated_levels)
-        levels = f" (calibrated models: {mine:.1f} and {theirs:.1f}), without bias"
+        candidate_values, current_values = (scale * level for level in delta.calibrated_levels)
+        levels = f" (calibrated models: {candidate_values:.1f} and {current_values:.1f}), without bias"
     return (
         f"{delta.name}: {scale * delta.candidate:.1f} against {scale * delta.current:.1f}{levels}, "
         f"{scale * delta.delta:+.1f} {unit} [{low:+.1f}, {high:+.1f}], {wanted} is better: {delta.verdict}{p_value}"

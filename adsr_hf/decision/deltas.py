@@ -97,52 +97,72 @@ def delta_of(name: str, candidate: Arm, current: Arm) -> Delta | None:
 
 def run_delta(name: str, candidate: list[float], current: list[float]) -> Delta:
     """Compare a figure that each training run has once, such as its throughput: over runs, without a test."""
-    mine, theirs = np.array(candidate), np.array(current)
-    return _delta(name, mine, theirs, run_difference(candidate, current), images=0, tested=False)
+    candidate_values, current_values = np.array(candidate), np.array(current)
+    return _delta(name, candidate_values, current_values, run_difference(candidate, current), images=0, tested=False)
 
 
 def _mean_delta(name: str, candidate: Arm, current: Arm) -> Delta | None:
-    mine, theirs = _vectors(name, candidate), _vectors(name, current)
-    if mine is None or theirs is None:
+    candidate_values, current_values = _vectors(name, candidate), _vectors(name, current)
+    if candidate_values is None or current_values is None:
         return None
-    return _delta(name, mine.mean(1), theirs.mean(1), mean_difference(mine, theirs), images=mine.shape[1])
+    return _delta(
+        name,
+        candidate_values.mean(1),
+        current_values.mean(1),
+        mean_difference(candidate_values, current_values),
+        images=candidate_values.shape[1],
+    )
 
 
 def _calibration_delta(name: str, candidate: Arm, current: Arm) -> Delta | None:
-    mine, theirs = _errors(name, candidate), _errors(name, current)
-    if mine is None or theirs is None:
+    candidate_values, current_values = _errors(name, candidate), _errors(name, current)
+    if candidate_values is None or current_values is None:
         return None
-    sides = (mine, theirs)
+    sides = (candidate_values, current_values)
     values = [np.array([error.value for error in side]) for side in sides]
     levels = [float(np.mean([error.calibrated_level for error in side])) for side in sides]
-    delta = _delta(name, values[0], values[1], calibration_difference(mine, theirs), images=mine[0].images)
+    delta = _delta(
+        name,
+        values[0],
+        values[1],
+        calibration_difference(candidate_values, current_values),
+        images=candidate_values[0].images,
+    )
     return replace(delta, calibrated_levels=(levels[0], levels[1]))
 
 
 def _delta(
-    name: str, mine: np.ndarray, theirs: np.ndarray, found: Difference, *, images: int, tested: bool = True
+    name: str,
+    candidate_values: np.ndarray,
+    current_values: np.ndarray,
+    found: Difference,
+    *,
+    images: int,
+    tested: bool = True,
 ) -> Delta:
     return Delta(
         name,
-        float(mine.mean()),
-        float(theirs.mean()),
+        float(candidate_values.mean()),
+        float(current_values.mean()),
         found.delta,
         found.interval,
         found.test,
         found.p_value if tested else None,
         images,
-        _spread(mine, theirs),
+        _spread(candidate_values, current_values),
         found.scope,
-        (len(mine), len(theirs)),
+        (len(candidate_values), len(current_values)),
         found.run_variances,
         found.run_noises,
     )
 
 
-def _spread(mine: np.ndarray, theirs: np.ndarray) -> tuple[float | None, float | None]:
+def _spread(candidate_values: np.ndarray, current_values: np.ndarray) -> tuple[float | None, float | None]:
     """Standard deviation over the runs of each side."""
-    own, other = (float(value.std(ddof=1)) if len(value) > 1 else None for value in (mine, theirs))
-    return own, other
+    candidate_spread, current_spread = (
+        float(value.std(ddof=1)) if len(value) > 1 else None for value in (candidate_values, current_values)
+    )
+    return candidate_spread, current_spread
 
 
 def _vectors(name: str, arm: Arm) -> np.ndarray | None:

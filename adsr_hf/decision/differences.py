@@ -71,7 +71,7 @@ def scope_of(candidate_runs: int, current_runs: int) -> Scope:
     return "other runs of the current model" if current_runs > 1 else "these runs"
 
 
-def mean_difference(mine: Array, theirs: Array) -> Difference:
+def mean_difference(candidate: Array, current: Array) -> Difference:
     """Difference of two means over the same images.
 
     With x_si the value of run s on image i, the mean over runs and images varies by the images, by the runs, and by
@@ -85,58 +85,60 @@ def mean_difference(mine: Array, theirs: Array) -> Difference:
     without which nearly equal arms would have no variance at all.
 
     Args:
-        mine, theirs: (S, N) and (T, N), a row for each run; at least 2 images, or outcomes 0 or 1.
+        candidate, current: (S, N) and (T, N), a row for each run; at least 2 images, or outcomes 0 or 1.
     """
-    if mine.ndim != 2 or theirs.ndim != 2 or mine.shape[1] != theirs.shape[1]:
-        raise ValueError(f"values of shape {mine.shape} and {theirs.shape} are not of the same images")
-    paired = mine.mean(0) - theirs.mean(0)
-    images, delta = len(paired), float(mine.mean() - theirs.mean())
-    outcomes = bool(np.isin(mine, (0, 1)).all() and np.isin(theirs, (0, 1)).all())
-    if outcomes and len(mine) == len(theirs) == 1:
+    if candidate.ndim != 2 or current.ndim != 2 or candidate.shape[1] != current.shape[1]:
+        raise ValueError(f"values of shape {candidate.shape} and {current.shape} are not of the same images")
+    paired = candidate.mean(0) - current.mean(0)
+    images, delta = len(paired), float(candidate.mean() - current.mean())
+    outcomes = bool(np.isin(candidate, (0, 1)).all() and np.isin(current, (0, 1)).all())
+    if outcomes and len(candidate) == len(current) == 1:
         counts = int((paired > 0).sum()), int((paired < 0).sum())
         interval, p_value = paired_share_interval(*counts, images), mcnemar_exact(*counts)
         return Difference(delta, interval, "exact McNemar", p_value, "these runs", (None, None))
     seen = np.append(paired, (1.0, -1.0)) if outcomes else paired
     variance = float(seen.var(ddof=1)) / len(seen)
-    runs = [_RunVariance.of(mine), _RunVariance.of(theirs)]
+    runs = [_RunVariance.of(candidate), _RunVariance.of(current)]
 
     def half_width(level: float) -> float:
         return math.sqrt(_quantile(level, len(seen) - 1) ** 2 * variance + sum(run.squared(level) for run in runs))
 
     p_value = _smallest_level(lambda level: half_width(level) < abs(delta)) if delta else 1.0
     half = half_width(SIGNIFICANCE_LEVEL)
-    several = len(mine) > 1 or len(theirs) > 1
+    several = len(candidate) > 1 or len(current) > 1
     return Difference(
         delta,
         _possible((delta - half, delta + half)) if outcomes else (delta - half, delta + half),
         "t over images and runs" if several else "t over images",
         p_value,
-        scope_of(len(mine), len(theirs)),
+        scope_of(len(candidate), len(current)),
         (runs[0].of_one, runs[1].of_one),
         (runs[0].noise, runs[1].noise),
     )
 
 
-def run_difference(mine: Sequence[float], theirs: Sequence[float]) -> Difference:
+def run_difference(candidate: Sequence[float], current: Sequence[float]) -> Difference:
     """Difference of a figure that each run has once, such as its training throughput: over runs alone.
 
     The interval is the delta itself where neither side has several runs, and there is no test: the p-value is 1.
     """
-    runs = [_RunVariance.of_values(np.array(mine)), _RunVariance.of_values(np.array(theirs))]
-    delta = float(np.mean(mine) - np.mean(theirs))
+    runs = [_RunVariance.of_values(np.array(candidate)), _RunVariance.of_values(np.array(current))]
+    delta = float(np.mean(candidate) - np.mean(current))
     half = math.sqrt(sum(run.squared(SIGNIFICANCE_LEVEL) for run in runs))
     return Difference(
         delta,
         (delta - half, delta + half),
         "none: the interval is over runs" if half else "none",
         1.0,
-        scope_of(len(mine), len(theirs)),
+        scope_of(len(candidate), len(current)),
         (runs[0].of_one, runs[1].of_one),
         (runs[0].noise, runs[1].noise),
     )
 
 
-def calibration_difference(mine: Sequence[DebiasedCalibration], theirs: Sequence[DebiasedCalibration]) -> Difference:
+def calibration_difference(
+    candidate: Sequence[DebiasedCalibration], current: Sequence[DebiasedCalibration]
+) -> Difference:
     """Difference of two root mean squared calibration errors without bias, on the same images.
 
     The error of an arm is that over all images and runs. It has limits r(q) for every normal quantile q. The region
@@ -149,10 +151,10 @@ def calibration_difference(mine: Sequence[DebiasedCalibration], theirs: Sequence
     images do to each run by itself.
 
     Args:
-        mine, theirs: one for each run.
+        candidate, current: one for each run.
     """
-    runs = [_RunVariance.of_errors(side) for side in (mine, theirs)]
-    first, second = (DebiasedCalibration.of_runs(side) for side in (mine, theirs))
+    runs = [_RunVariance.of_errors(side) for side in (candidate, current)]
+    first, second = (DebiasedCalibration.of_runs(side) for side in (candidate, current))
     delta = first.root_mean_square - second.root_mean_square
     lows, highs = _over_images(first, second)
 
@@ -169,7 +171,7 @@ def calibration_difference(mine: Sequence[DebiasedCalibration], theirs: Sequence
         ends(SIGNIFICANCE_LEVEL),
         "limits of the squared error without bias",
         p_value,
-        scope_of(len(mine), len(theirs)),
+        scope_of(len(candidate), len(current)),
         (runs[0].of_one, runs[1].of_one),
         (runs[0].noise, runs[1].noise),
     )
@@ -226,19 +228,19 @@ class _RunVariance:
         return _quantile(level, self.runs - 1) ** 2 * self.of_one / self.runs
 
 
-def _over_images(mine: DebiasedCalibration, theirs: DebiasedCalibration) -> tuple[Array, Array]:
+def _over_images(candidate: DebiasedCalibration, current: DebiasedCalibration) -> tuple[Array, Array]:
     """Lowest and highest difference in the region of each of _QUANTILES."""
-    first, second = mine.influence, theirs.influence
+    first, second = candidate.influence, current.influence
     scale = float(first.std() * second.std())
     correlation = float(np.mean((first - first.mean()) * (second - second.mean()))) / scale if scale else 0.0
     most = max(0.0, 1 - _UNCORRELATED_IMAGES / len(first))
     correlation = max(-most, min(most, correlation))
     axis = np.concatenate([-_QUANTILES[:0:-1], _QUANTILES])
-    mine_limits, their_limits = _limits(mine), _limits(theirs)
+    mine_limits, their_limits = _limits(candidate), _limits(current)
     radii = _QUANTILES[:, None]
-    own = np.interp(radii * np.cos(_ANGLES), axis, mine_limits)
+    along_candidate = np.interp(radii * np.cos(_ANGLES), axis, mine_limits)
     turned = correlation * np.cos(_ANGLES) + math.sqrt(1 - correlation**2) * np.sin(_ANGLES)
-    spans = own - np.interp(radii * turned, axis, their_limits)
+    spans = along_candidate - np.interp(radii * turned, axis, their_limits)
     return spans.min(axis=1), spans.max(axis=1)
 
 

@@ -219,8 +219,8 @@ def _undefended(checkpoint: str | None, device: torch.device) -> LogitsFunction 
     if checkpoint is None:
         return None
     model, processor = _load(checkpoint)
-    own = PixelSpace.from_processor(processor)
-    return row_independent(pixels_to_logits(model.to(device).eval(), own, model.config.num_labels))
+    model_names = PixelSpace.from_processor(processor)
+    return row_independent(pixels_to_logits(model.to(device).eval(), model_names, model.config.num_labels))
 
 
 def _run_record(checkpoint: str) -> dict[str, Any] | None:
@@ -240,20 +240,21 @@ def _was_trained_on(checkpoint: str, data: DataArguments) -> bool:
     return recorded is not None and place_of(recorded) == place_of(data.dataset)
 
 
-def _model_classes(class_names: list[str], own: list[str]) -> list[int]:
+def _model_classes(class_names: list[str], model_names: list[str]) -> list[int]:
     """Where the model has each class of the data set: by name; where its classes have none, by position.
 
     Raises:
         ValueError: for a class that the model does not know.
     """
-    if own == [f"LABEL_{index}" for index in range(len(own))] and len(own) == len(class_names):
-        return list(range(len(own)))
-    found = match_names(class_names, own)
+    if model_names == [f"LABEL_{index}" for index in range(len(model_names))] and len(model_names) == len(class_names):
+        return list(range(len(model_names)))
+    found = match_names(class_names, model_names)
     unknown = [name for name, index in zip(class_names, found, strict=True) if index is None]
     if unknown:
         raise ValueError(
             f"the data set has the classes {quote_some(unknown)}, which the model does not know; its classes are "
-            f"{quote_some(own, limit=20)}: measure it on images of its own classes, or rename those of the data set"
+            f"{quote_some(model_names, limit=20)}: measure it on images of its own classes, or rename those of the "
+            "data set"
         )
     return [index for index in found if index is not None]
 

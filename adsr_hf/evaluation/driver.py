@@ -180,9 +180,9 @@ class Driver:
         rows = self.journal.read(stage)
         if not rows:
             return {}
-        own = set(self.positions)
+        at_hand = set(self.positions)
         values = rows.get("logits", rows["index"])
-        return {index: value for index, value in zip(rows["index"].tolist(), values, strict=True) if index in own}
+        return {index: value for index, value in zip(rows["index"].tolist(), values, strict=True) if index in at_hand}
 
     def _pixels(self, indices: Sequence[int]) -> Tensor:
         values = batch_of(self.dataset, indices)["pixel_values"]

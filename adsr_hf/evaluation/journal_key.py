@@ -73,8 +73,8 @@ def _structure(model: nn.Module) -> str:
     if isinstance(model, PreTrainedModel):
         config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_THE_NETWORK}
         config["attention"] = model.config._attn_implementation
-    told = _ADDRESS.sub("", repr(model)) + json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()
+    described = _ADDRESS.sub("", repr(model)) + json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def _code() -> str:

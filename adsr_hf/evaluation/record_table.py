@@ -55,14 +55,14 @@ def _under(
         rows = journal.read(stage_of(threat, attack))
         index = rows["index"] if rows else np.empty(0, dtype=np.int64)
         logits = rows["logits"] if rows else np.empty((0, clean.shape[1]), dtype=np.float32)
-        own = rows["distance"] if rows else np.empty(0)
+        distances = rows["distance"] if rows else np.empty(0)
         fell = logits.argmax(1) != labels[index]
         broken_by[index[fell]] = attack.name
         score = np.where(fell, np.inf, cross_entropy(logits, labels[index]))
         worse = score > highest[index]
-        attacked[index[worse]], distance[index[worse]] = logits[worse], own[worse]
+        attacked[index[worse]], distance[index[worse]] = logits[worse], distances[worse]
         highest[index[worse]] = score[worse]
-        columns |= _sparse(f"{threat}.{attack.name}", index, logits, own, len(labels))
+        columns |= _sparse(f"{threat}.{attack.name}", index, logits, distances, len(labels))
     worst = worst_case_logits(torch.from_numpy(clean), torch.from_numpy(attacked), torch.from_numpy(labels))
     columns |= _outcome(f"{threat}.worst", worst.numpy())
     columns[f"{threat}.worst.distance"] = distance

@@ -44,21 +44,21 @@ def check_figures(records: EvaluationRecords) -> None:
     The interval of a mean, which comes from resamples, is not made again: it must hold the value.
     """
     summary = records.summary
-    told = summary["figures"]
+    recorded = summary["figures"]
     found = figures_of(records, summary["seed"], resamples=None)
     if summary["temperature"] is not None:
         found["ece_after_temperature"] = temperature_entry(
             records, summary["temperature"]["value"], Intervals(records.images, summary["seed"], resamples=None)
         )
-    for name in sorted(found.keys() ^ told.keys()):
+    for name in sorted(found.keys() ^ recorded.keys()):
         raise ShapeError(f"figures.{name} is {'missing' if name in found else 'not one that the rows give'}")
     for name, entry in found.items():
-        if not _close(told[name] | {"interval": None}, entry | {"interval": None}):
+        if not _close(recorded[name] | {"interval": None}, entry | {"interval": None}):
             raise ShapeError(
-                f"figures.{name} is {told[name]['value']} over {told[name]['images']} images, but the rows give "
-                f"{entry['value']} over {entry['images']}"
+                f"figures.{name} is {recorded[name]['value']} over {recorded[name]['images']} images, but the rows "
+                f"give {entry['value']} over {entry['images']}"
             )
-        _check_interval(name, told[name], entry["interval"])
+        _check_interval(name, recorded[name], entry["interval"])
     for name, again in (
         ("reliability", reliability_of(records)),
         ("confusion", confusion_of(records)),
@@ -68,11 +68,13 @@ def check_figures(records: EvaluationRecords) -> None:
             raise ShapeError(f"{name} is not what the rows give")
 
 
-def _check_interval(name: str, told: dict[str, Any], found: list[float] | None) -> None:
-    low, high = told["interval"]
+def _check_interval(name: str, recorded: dict[str, Any], found: list[float] | None) -> None:
+    low, high = recorded["interval"]
     if found is None:
-        if not low - TOLERANCE <= told["value"] <= high + TOLERANCE:
-            raise ShapeError(f"figures.{name}.interval is [{low}, {high}], which its value {told['value']} is not in")
+        if not low - TOLERANCE <= recorded["value"] <= high + TOLERANCE:
+            raise ShapeError(
+                f"figures.{name}.interval is [{low}, {high}], which its value {recorded['value']} is not in"
+            )
     elif not np.allclose((low, high), found, rtol=0, atol=INTERVAL_TOLERANCE):
         raise ShapeError(f"figures.{name}.interval is [{low}, {high}], but the rows give {found}")
 
@@ -150,12 +152,12 @@ def _column(table: pyarrow.Table, name: str, kind: pyarrow.DataType) -> pyarrow.
     return column.combine_chunks()
 
 
-def _close(told: Any, found: Any) -> bool:
+def _close(recorded: Any, found: Any) -> bool:
     """Whether two JSON values are equal but for rounding."""
-    if isinstance(told, bool) or isinstance(found, bool) or not isinstance(found, int | float):
-        if isinstance(told, list) and isinstance(found, list):
-            return len(told) == len(found) and all(map(_close, told, found))
-        if isinstance(told, dict) and isinstance(found, dict):
-            return told.keys() == found.keys() and all(_close(told[name], found[name]) for name in found)
-        return type(told) is type(found) and bool(told == found)
-    return isinstance(told, int | float) and bool(found - TOLERANCE <= told <= found + TOLERANCE)
+    if isinstance(recorded, bool) or isinstance(found, bool) or not isinstance(found, int | float):
+        if isinstance(recorded, list) and isinstance(found, list):
+            return len(recorded) == len(found) and all(map(_close, recorded, found))
+        if isinstance(recorded, dict) and isinstance(found, dict):
+            return recorded.keys() == found.keys() and all(_close(recorded[name], found[name]) for name in found)
+        return type(recorded) is type(found) and bool(recorded == found)
+    return isinstance(recorded, int | float) and bool(found - TOLERANCE <= recorded <= found + TOLERANCE)

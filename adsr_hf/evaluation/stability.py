@@ -85,8 +85,8 @@ def stability_figures(
     if not vectors:
         return {}
     for figure in ("accuracy", "flip_rate"):
-        own = [vector for name, vector in vectors.items() if name.endswith(f"/{figure}")]
-        vectors[f"noise/{figure}"] = np.mean(own, axis=0)
+        matching = [vector for name, vector in vectors.items() if name.endswith(f"/{figure}")]
+        vectors[f"noise/{figure}"] = np.mean(matching, axis=0)
     vectors["noise/output_stability"] = 1 - np.mean(distances, axis=0)
     return vectors
 

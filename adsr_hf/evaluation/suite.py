@@ -15,7 +15,6 @@ from adsr_hf.attacks import PixelSpace
 from adsr_hf.attacks.batch_invariance import ROWS, row_independent
 from adsr_hf.attacks.frozen import under_attack
 from adsr_hf.attacks.gradient_path import has_gradient_path, with_gradient_path
-from adsr_hf.attacks.interface import NamedAttack
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.registry import named_attacks
 from adsr_hf.evaluation.checks import (
@@ -27,27 +26,25 @@ from adsr_hf.evaluation.checks import (
     refuse_probabilities,
 )
 from adsr_hf.evaluation.classes import class_notes, confusion_of, majority_of
+from adsr_hf.evaluation.description import describe_evaluation
 from adsr_hf.evaluation.driver import SHOWN, Driver, finite
 from adsr_hf.evaluation.examples import write_examples
-from adsr_hf.evaluation.fingerprints import DataFacts, batch_of, data_facts, model_fingerprint
+from adsr_hf.evaluation.fingerprints import DataFacts, batch_of, data_facts
 from adsr_hf.evaluation.journal import Journal
 from adsr_hf.evaluation.journal_key import journal_key
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.evaluation.progress import Passes
 from adsr_hf.evaluation.provenance import Provenance
 from adsr_hf.evaluation.record_table import record_table
-from adsr_hf.evaluation.records import KIND, SCHEMA_VERSION, EvaluationRecords
+from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.remaining_time import RemainingTime
 from adsr_hf.evaluation.sanity import sanity_positions, square_is_known, verdicts
-from adsr_hf.evaluation.severities import severity_table
 from adsr_hf.evaluation.streams import as_sized
 from adsr_hf.evaluation.summary import figures_of, reliability_of, temperature_of
 from adsr_hf.networks.classifier import number_of_classes, pixels_to_logits
 from adsr_hf.networks.normalisation import LOOKED_AT, NormalisationCheck
 from adsr_hf.records.folder_lock import own_folder
-from adsr_hf.records.machine import PACKAGES, describe_machine, package_versions, process_state
-
-_PACKAGES = (*PACKAGES, "numpy", "pillow", "pyautoattack")
+from adsr_hf.records.machine import process_state
 
 
 def evaluate(
@@ -127,7 +124,7 @@ def evaluate(
     facts = data_facts(dataset)
     check_labels(facts.labels, num_classes)
     device = next(model.parameters()).device
-    described = _described(model, facts, plan, attacks, provenance, names)
+    described = describe_evaluation(model, facts, plan, attacks, provenance, names)
     owned = nullcontext() if folder is None else own_folder(folder, "adsr evaluate", state)
     with owned, finished_work_named(folder), under_attack(model), memory_named(plan), torch.inference_mode(False):
         journal = Journal(folder, _journal_key(model, described, facts, pixel_space))
@@ -246,55 +243,6 @@ def _check_inputs(dataset: Any, pixel_space: PixelSpace) -> None:
         values = batch_of(dataset, positions[start : start + ROWS])["pixel_values"]
         pixel_space.recover(values)
         check.look(values)
-
-
-def _described(
-    model: nn.Module,
-    facts: DataFacts,
-    plan: Plan,
-    attacks: list[NamedAttack],
-    provenance: Provenance,
-    class_names: list[str],
-) -> dict[str, Any]:
-    """The summary before anything is measured."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": KIND,
-        "model": {
-            "source": provenance.model_source,
-            "revision": provenance.revision,
-            "files": None if provenance.model_files is None else dict(provenance.model_files),
-            "weights": provenance.weights,
-            "published": provenance.published,
-            "fingerprint": model_fingerprint(model),
-            "num_classes": len(class_names),
-            "class_names": class_names,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        },
-        "data": {
-            "source": provenance.data_source,
-            "split": provenance.split,
-            "drawn": provenance.drawn,
-            "fingerprint": facts.fingerprint,
-            "images": len(facts.labels),
-            "class_names": class_names,
-            "image_shape": list(facts.image_shape),
-        },
-        "threats": [str(threat) for threat in plan.threats],
-        "attacks": [{"name": attack.name, **attack.settings} for attack in attacks] if plan.threats else [],
-        "seed": plan.seed,
-        "noise_severities": severity_table(*facts.image_shape[1:]).name if plan.stability else None,
-        "positive_class": provenance.positive_class,
-        "versions": package_versions(_PACKAGES),
-        "machine": describe_machine(),
-        "devices": process_state().num_processes,
-        "examples": [],
-        "sanity": [],
-        "notes": [
-            "an image that is wrong without attack, or has fallen to an earlier attack, is not attacked (again)",
-            *(attack.settings["note"] for attack in attacks if "note" in attack.settings),
-        ],
-    }
 
 
 def _images(driver: Driver, positions: list[int]) -> tuple[Tensor, Tensor]:

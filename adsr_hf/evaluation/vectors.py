@@ -54,8 +54,8 @@ def _of_class(records: EvaluationRecords, condition: str, class_name: str) -> np
     names = records.summary["model"]["class_names"]
     if class_name not in names:
         return None
-    own = records.labels == names.index(class_name)
-    return right_under(records, condition)[own].astype(np.float64) if own.any() else None
+    members = records.labels == names.index(class_name)
+    return right_under(records, condition)[members].astype(np.float64) if members.any() else None
 
 
 def _errors(records: EvaluationRecords, threat: str, figure: str) -> np.ndarray | None:

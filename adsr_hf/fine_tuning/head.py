@@ -27,9 +27,9 @@ def head_tensors(model: PreTrainedModel) -> dict[str, int]:
 def renew_head(model: PreTrainedModel) -> None:
     """Initialise the head as its architecture does, whatever was loaded into it."""
     fresh = type(model)(copy.deepcopy(model.config))
-    own, new = model.state_dict(), fresh.state_dict()
+    trained, new = model.state_dict(), fresh.state_dict()
     for name in head_tensors(model):
-        own[name].copy_(new[name])
+        trained[name].copy_(new[name])
 
 
 @torch.no_grad()

@@ -11,6 +11,8 @@ from adsr_hf.networks.adapted import merged_copy
 __all__ = ["add_adapters", "merged_copy"]
 
 # The attention's query and value, as in the paper, by the names that transformers gives them.
+ALL = "all"
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 _QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"))
 
 
@@ -21,6 +23,7 @@ def add_adapters(
     alpha: float | None = None,
     dropout: float = 0.0,
     targets: Sequence[str] | None = None,
+    train_norms: bool = False,
 ) -> Any:
     """Freeze a classifier, and add what is trained in its place: low-rank adapters, and the head as a whole.
 
@@ -32,8 +35,9 @@ def add_adapters(
         rank: r, at least 1.
         alpha: α; None = the rank, a scale of 1.
         dropout: of the adapters' input, in [0, 1).
-        targets: names of linear or convolutional modules, or ends of their names; None = the attention's query and
-            value.
+        targets: names of linear or convolutional modules, or ends of their names; ``["all"]`` = every linear module
+            before the head; None = the attention's query and value.
+        train_norms: whether normalisation layers are trained as a whole, as the head is.
 
     Returns:
         a ``peft.PeftModel``.
@@ -59,9 +63,13 @@ def add_adapters(
         lora_alpha=rank if alpha is None else alpha,
         lora_dropout=dropout,
         target_modules=_checked_targets(model, targets),
-        modules_to_save=head,
+        modules_to_save=head + (_norms(model) if train_norms else []),
     )
     return get_peft_model(model, config)
+
+
+def _norms(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, _NORMS) and name != "classifier"]
 
 
 def _checked_targets(model: nn.Module, targets: Sequence[str] | None) -> list[str]:
@@ -76,6 +84,14 @@ def _checked_targets(model: nn.Module, targets: Sequence[str] | None) -> list[st
             f"{type(model).__name__} has no attention whose query and value could be adapted; name lora_targets "
             f"among: {', '.join(ends)}"
         )
+    if list(targets) == [ALL]:
+        linear = [name for name in inner if isinstance(model.get_submodule(name), nn.Linear)]
+        if not linear:
+            raise ValueError(
+                f"lora_targets='all' stands for the linear modules before the head, and {type(model).__name__} has "
+                f"none; name some among: {', '.join(ends)}"
+            )
+        return linear
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in inner):
             raise ValueError(

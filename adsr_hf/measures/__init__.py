@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from adsr_hf.settings.lazy_names import fetched
 
 if TYPE_CHECKING:
-    from adsr_hf.measures.accuracy import wilson_interval
     from adsr_hf.measures.calibration import (
         brier_score,
         classwise_calibration_error,
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     )
     from adsr_hf.measures.figures import prediction_figures, worst_case_logits
     from adsr_hf.measures.overfitting import robust_overfitting
-    from adsr_hf.measures.statistics import holm, mcnemar_exact
+    from adsr_hf.measures.statistics import holm, mcnemar_exact, wilson_interval
     from adsr_hf.measures.temperature import fit_temperature
 
 # Imported on first use, since most of them need torch.
@@ -32,7 +31,7 @@ _HOMES = {
     "prediction_figures": "adsr_hf.measures.figures",
     "reliability_bins": "adsr_hf.measures.calibration",
     "robust_overfitting": "adsr_hf.measures.overfitting",
-    "wilson_interval": "adsr_hf.measures.accuracy",
+    "wilson_interval": "adsr_hf.measures.statistics",
     "worst_case_logits": "adsr_hf.measures.figures",
 }
 

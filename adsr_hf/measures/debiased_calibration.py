@@ -122,10 +122,10 @@ class DebiasedCalibration:
         from scipy.stats import binom
 
         deviations = []
-        for one in self.bins:
-            share = np.clip(one.score, 0.0, 1.0)
-            above = np.minimum(np.floor(one.count * share) + 1, one.count)
-            deviations.append(float((2 * (1 - share) * above * binom.pmf(above, one.count, share)).sum()))
+        for entry in self.bins:
+            share = np.clip(entry.score, 0.0, 1.0)
+            above = np.minimum(np.floor(entry.count * share) + 1, entry.count)
+            deviations.append(float((2 * (1 - share) * above * binom.pmf(above, entry.count, share)).sum()))
         return self._mean(deviations)
 
     @cached_property
@@ -136,8 +136,8 @@ class DebiasedCalibration:
     @cached_property
     def influence(self) -> Array:
         """(N,): what each image adds to the squared error, 2 γ_m g_i − γ_m², for the correlation of two models."""
-        own = [2 * bin_.gap[bin_.index] * bin_.gaps - bin_.gap[bin_.index] ** 2 for bin_ in self.bins]
-        added: Array = np.mean(own, axis=0)
+        gradients = [2 * bin_.gap[bin_.index] * bin_.gaps - bin_.gap[bin_.index] ** 2 for bin_ in self.bins]
+        added: Array = np.mean(gradients, axis=0)
         return added
 
     @cached_property

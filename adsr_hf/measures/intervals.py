@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from adsr_hf.measures.accuracy import wilson_interval
 from adsr_hf.measures.debiased_calibration import DebiasedCalibration, Part, confidence_gap
-from adsr_hf.measures.statistics import RESAMPLES, bootstrap_interval, resampling_weights
+from adsr_hf.measures.statistics import RESAMPLES, bootstrap_interval, resampling_weights, wilson_interval
 
 FigureEntry = dict[str, Any]
 

@@ -32,10 +32,10 @@ def load_fixed_teacher(name: str, student: nn.Module, pixel_space: PixelSpace) -
             "its answers would be about other images. Train the student with the teacher's image processor"
         )
     config: Any = student.config
-    theirs, own = dict(teacher.config.id2label), dict(config.id2label)
-    if theirs != own:
+    teacher_names, student_names = dict(teacher.config.id2label), dict(config.id2label)
+    if teacher_names != student_names:
         raise ValueError(
-            f"fixed_teacher={name!r} has the classes {list(theirs.values())}, the model {list(own.values())}; both "
-            "must have the same, in the same order"
+            f"fixed_teacher={name!r} has the classes {list(teacher_names.values())}, the model "
+            f"{list(student_names.values())}; both must have the same, in the same order"
         )
     return teacher.float().eval().requires_grad_(False)

@@ -81,10 +81,12 @@ def hinge(shape: str, *, step: int, zero_steps: float, ramp_steps: float) -> flo
     """
     if zero_steps < 0:
         raise ValueError(f"zero_steps={zero_steps} must be at least 0")
-    if 0 <= step < zero_steps:
+    # A share of the steps is often a whole number but for rounding: 0.55 of 100 is 55.00000000000001 to a computer.
+    begin = math.ceil(zero_steps - 1e-6)
+    if 0 <= step < begin:
         return 0.0
     ramp = {"linear": linear_ramp, "sine": sine_ramp}[shape]
-    return ramp(step=step - math.ceil(zero_steps), ramp_steps=ramp_steps)
+    return ramp(step=step - begin, ramp_steps=ramp_steps)
 
 
 def decay_of_memory(memory: float, *, total_steps: int) -> float:

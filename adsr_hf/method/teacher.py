@@ -67,12 +67,12 @@ class EMATeacher:
             RuntimeError: when a parameter is trained that was frozen when the teacher was built.
         """
         averages, current = [], []
-        for mine, theirs in self._paired_tensors(model):
-            if mine.is_floating_point():
-                averages.append(mine)
-                current.append(theirs.to(mine.dtype))
+        for average, current_value in self._paired_tensors(model):
+            if average.is_floating_point():
+                averages.append(average)
+                current.append(current_value.to(average.dtype))
             else:
-                mine.copy_(theirs)
+                average.copy_(current_value)
         torch._foreach_lerp_(averages, current, 1 - (self.decay if decay is None else decay))
         forget_derived_tensors(self.model)
 
@@ -92,19 +92,19 @@ class EMATeacher:
         Raises:
             ValueError: when names or shapes differ from this teacher's.
         """
-        own = self._tensors()
-        if state.keys() != own.keys():
+        tensors = self._tensors()
+        if state.keys() != tensors.keys():
             raise ValueError(
-                f"the saved teacher does not fit this model: missing {sorted(own.keys() - state.keys())[:5]}, "
-                f"unexpected {sorted(state.keys() - own.keys())[:5]}; freeze what was frozen when it was saved"
+                f"the saved teacher does not fit this model: missing {sorted(tensors.keys() - state.keys())[:5]}, "
+                f"unexpected {sorted(state.keys() - tensors.keys())[:5]}; freeze what was frozen when it was saved"
             )
-        for name, tensor in own.items():
+        for name, tensor in tensors.items():
             if tensor.shape != state[name].shape:
                 raise ValueError(
                     f"the saved teacher does not fit this model: {name} has shape {tuple(state[name].shape)}, "
                     f"expected {tuple(tensor.shape)}"
                 )
-        for name, tensor in own.items():
+        for name, tensor in tensors.items():
             tensor.copy_(state[name])
         forget_derived_tensors(self.model)
 
@@ -115,10 +115,10 @@ class EMATeacher:
     def _paired_tensors(self, student: nn.Module) -> list[tuple[Tensor, Tensor]]:
         pairs: list[tuple[Tensor, Tensor]] = list(zip(self.model.buffers(), student.buffers(), strict=True))
         named = zip(self.model.named_parameters(), student.parameters(), strict=True)
-        for (name, mine), theirs in named:
+        for (name, average), current_value in named:
             if name not in self._frozen:
-                pairs.append((mine, theirs))
-            elif theirs.requires_grad:
+                pairs.append((average, current_value))
+            elif current_value.requires_grad:
                 raise RuntimeError(
                     f"{name} was frozen when the teacher was built, and is trained now; freeze and unfreeze "
                     "parameters before training starts"

@@ -107,12 +107,12 @@ def check_finite(model: nn.Module, step: int) -> None:
 
 
 def _copy_state(model: nn.Module, state: dict[str, Tensor], checkpoint: Path) -> None:
-    own = {name: tuple(tensor.shape) for name, tensor in raw_state(model).items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in raw_state(model).items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if own != found:
+    if expected != found:
         # torch would copy what fits before it complains.
-        differing = sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
-        shapes = "; ".join(f"{name} is {found.get(name)}, expected {own.get(name)}" for name in differing[:3])
+        differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        shapes = "; ".join(f"{name} is {found.get(name)}, expected {expected.get(name)}" for name in differing[:3])
         raise CheckpointError(
             f"checkpoint {checkpoint} does not fit {type(model).__name__}: {shapes} ({len(differing)} in all). Build "
             "the model with the config that the checkpoint holds"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from adsr_hf.measures.accuracy import wilson_interval
+from adsr_hf.measures.statistics import wilson_interval
 
 FIGURES = ("accuracy", "robust_accuracy", "ece", "robust_ece", "mean_confidence", "robust_mean_confidence")
 

@@ -111,13 +111,13 @@ def _refuse_shared(model: nn.Module, name: str, calls: list[str], kind: str) -> 
             f"calibrate: {kind} computes {name!r}, its last layer, {calls.count(name)} times, so that scaling it "
             f"would change more than the logits; {_WAY_OUT}"
         )
-    own = dict(model.get_submodule(name).named_parameters(recurse=False))
-    if "weight" not in own:
+    of_head = dict(model.get_submodule(name).named_parameters(recurse=False))
+    if "weight" not in of_head:
         raise UnfoldableHeadError(
             f"calibrate: the weight of {name!r}, the last layer of {kind}, is computed from other tensors "
             f"(a parametrization); remove it first, or {_WAY_OUT}"
         )
-    tensors = {parameter.data_ptr() for parameter in own.values()}
+    tensors = {parameter.data_ptr() for parameter in of_head.values()}
     sharing = [
         other
         for other, parameter in model.named_parameters(remove_duplicate=False)

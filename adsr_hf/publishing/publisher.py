@@ -78,7 +78,7 @@ class Publisher:
             given: fields of CardFacts to set; ``name``, ``base_model`` and ``classes`` may be None for the run's own.
         """
         args, network, figures = self._args, base_network(model), self.figures
-        own: dict[str, Any] = {
+        described: dict[str, Any] = {
             "name": self.repository_name(repository).rpartition("/")[2],
             "base_model": hub_name(str(getattr(network.config, "_name_or_path", ""))),
         }
@@ -100,7 +100,7 @@ class Publisher:
             own_network=isinstance(network, OWN_NETWORKS),
             calibration=calibration_facts(model),
             tags=(*given.pop("tags", ()), *_listed(getattr(model, "model_tags", None))),
-            **(own | {name: value for name, value in given.items() if value is not None}),
+            **(described | {name: value for name, value in given.items() if value is not None}),
         )
 
     def write_card(self, facts: CardFacts) -> None:

@@ -97,9 +97,9 @@ def either(*checks: Check) -> Check:
 
     def check(value: Any, where: str) -> None:
         refusals = []
-        for one in checks:
+        for item in checks:
             try:
-                return one(value, where)
+                return item(value, where)
             except ShapeError as error:
                 refusals.append(error)
         raise refusals[-1]
@@ -118,8 +118,8 @@ def list_of(check: Check, length: int | None = None) -> Check:
     def check_list(value: Any, where: str) -> None:
         if not isinstance(value, list) or (length is not None and len(value) != length):
             raise _wrong(value, where, "a list" if length is None else f"a list of {length}")
-        for index, one in enumerate(value):
-            check(one, f"{where}[{index}]")
+        for index, item in enumerate(value):
+            check(item, f"{where}[{index}]")
 
     return check_list
 
@@ -130,9 +130,9 @@ def mapping_of(check: Check, keys: Check = text) -> Check:
     def check_mapping(value: Any, where: str) -> None:
         if not isinstance(value, dict):
             raise _wrong(value, where, "an object")
-        for name, one in value.items():
+        for name, item in value.items():
             keys(name, f"a key of {where or 'it'}")
-            check(one, _at(where, name))
+            check(item, _at(where, name))
 
     return check_mapping
 
@@ -147,9 +147,9 @@ def fields(required: Mapping[str, Check], others: Mapping[str, Check] | None = N
         for name in required:
             if name not in value:
                 raise ShapeError(f"{_at(where, name)} is missing")
-        for name, one in known.items():
+        for name, item in known.items():
             if name in value:
-                one(value[name], _at(where, name))
+                item(value[name], _at(where, name))
 
     return check
 

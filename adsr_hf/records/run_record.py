@@ -38,6 +38,10 @@ _CALIBRATION = shape.either(
         | {"before": _SPLITS, "after": _SPLITS}
     ),
 )
+_WARNING = shape.fields(
+    {"kind": shape.one_of("one class", "behind probe", "not robust"), "step": shape.whole_number(0)}
+    | {"accuracy": shape.number(0, 1), "reference": shape.number(0, 1), "images": shape.whole_number(1)}
+)
 # NaN is what a run that diverged has logged.
 _RECORD = shape.fields(
     {
@@ -54,6 +58,7 @@ _RECORD = shape.fields(
         "published": shape.fields({"weights": _WEIGHTS}),
         "robust_overfitting": shape.optional(shape.mapping_of(_DROP, _WEIGHTS)),
         "calibration": shape.optional(_CALIBRATION),
+        "warnings": shape.list_of(_WARNING),
     },
 )
 

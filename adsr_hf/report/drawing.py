@@ -111,8 +111,8 @@ def svg(figure: Any, description: str | None = None) -> str:
     text = _own_names(text).replace(INK, "currentColor")
     for number, style in enumerate(STYLES, start=1):
         text = text.replace(style.color, f"var(--series-{number}, {style.color})")
-    told = 'aria-hidden="true"' if description is None else f'role="img" aria-label="{escape(description)}"'
-    return text.replace("<svg ", f'<svg {told} style="stroke-linejoin: round" ', 1)
+    role = 'aria-hidden="true"' if description is None else f'role="img" aria-label="{escape(description)}"'
+    return text.replace("<svg ", f'<svg {role} style="stroke-linejoin: round" ', 1)
 
 
 def swatch(style: Style) -> str:

@@ -12,7 +12,7 @@ from adsr_hf._version import __version__
 from adsr_hf.records.files import write_bytes
 from adsr_hf.report.drawing import NAMES
 from adsr_hf.report.markup import Html, element, joined
-from adsr_hf.report.report_data import ReportData, read_subject
+from adsr_hf.report.report_data import ReportData, read_report_data
 from adsr_hf.report.sections.calibration import calibration
 from adsr_hf.report.sections.classes import classes
 from adsr_hf.report.sections.comparison import comparison
@@ -75,23 +75,23 @@ def write_report(runs: Sequence[str], output: Path, *, language: str = "en", tit
     if studies and not others:
         page = study_page(studies, texts, title=title)
     else:
-        page = report_page(read_subject(others, texts), studies=studies, title=title)
+        page = report_page(read_report_data(others, texts), studies=studies, title=title)
     write_bytes(output, page.encode())
     return output
 
 
-def report_page(subject: ReportData, *, studies: Sequence[dict[str, Any]] = (), title: str | None = None) -> str:
+def report_page(data: ReportData, *, studies: Sequence[dict[str, Any]] = (), title: str | None = None) -> str:
     """HTML text of the whole page.
 
     Args:
         studies: what their study.json hold; their tables come last.
     """
-    names = subject.texts("page.against").join(arm.name for arm in subject.arms)
-    sections = [section(subject) for section in _SECTIONS]
+    names = data.texts("page.against").join(arm.name for arm in data.arms)
+    sections = [section(data) for section in _SECTIONS]
     return _page(
-        [*sections, *(study(record, subject.texts) for record in studies)],
-        subject.texts,
-        title or subject.texts("page.title", names=names),
+        [*sections, *(study(record, data.texts) for record in studies)],
+        data.texts,
+        title or data.texts("page.title", names=names),
     )
 
 

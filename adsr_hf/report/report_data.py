@@ -100,7 +100,7 @@ class ReportData:
         return [(arm, name, member) for arm in self.arms for name, member in zip(arm.names, arm.members, strict=True)]
 
 
-def read_subject(runs: Sequence[str], texts: Texts) -> ReportData:
+def read_report_data(runs: Sequence[str], texts: Texts) -> ReportData:
     """Read everything that is on record.
 
     Args:

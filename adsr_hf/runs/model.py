@@ -106,6 +106,7 @@ def _prepared(found: ModelAndLabels, arguments: ModelArguments) -> ModelAndLabel
             alpha=arguments.lora_alpha,
             dropout=arguments.lora_dropout,
             targets=arguments.lora_targets,
+            train_norms=arguments.lora_train_norms,
         )
         note += f", adapters of rank {arguments.lora_rank}"
     return ModelAndLabels(model, note)

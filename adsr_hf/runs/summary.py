@@ -14,6 +14,7 @@ from adsr_hf.networks.adapted import base_network, number_of_parameters
 from adsr_hf.records.durations import duration_in_words
 from adsr_hf.records.text_tables import as_text, quoted
 from adsr_hf.runs.estimate import Workload
+from adsr_hf.runs.linear_probe import LinearProbe
 from adsr_hf.trainer import ADSRTrainer
 
 # Columns of the closing table: heading, figure.
@@ -94,6 +95,16 @@ def preset_lines(config: ADSRConfig) -> Iterator[str]:
     rest = [part for part in (rates, calibration) if part]
     if rest:
         yield f"preset {config.preset}: {'; '.join(rest)}"
+
+
+def probe_line(probe: LinearProbe | None) -> str:
+    """What a linear probe of the checkpoint found, and what for."""
+    if probe is None:
+        return "no linear probe of the checkpoint: it has no single last layer, or there is one image a class"
+    return (
+        f"a linear classifier on the frozen checkpoint reaches {100 * probe.accuracy:.1f}% on {probe.held_out} "
+        f"validation images; a run whose clean accuracy stays behind it is warned of"
+    )
 
 
 def _weights(publish: str) -> str:

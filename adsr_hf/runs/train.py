@@ -9,6 +9,7 @@ import torch
 
 from adsr_hf.config import ADSRConfig
 from adsr_hf.data import DataArguments, ImageData, load_image_data
+from adsr_hf.data.extra.mixed import MixedDataset
 from adsr_hf.measures.overfitting import robust_overfitting_of_networks
 from adsr_hf.networks.adapted import merged_copy
 from adsr_hf.networks.weights import TEACHER_FILE, save_tensors
@@ -19,9 +20,11 @@ from adsr_hf.records.folder_lock import own_folder
 from adsr_hf.records.machine import package_versions, process_state
 from adsr_hf.records.run_record import RUN_RECORD
 from adsr_hf.runs.estimate import guessed_speed
+from adsr_hf.runs.health import RunHealth
+from adsr_hf.runs.linear_probe import LinearProbe, probe_checkpoint
 from adsr_hf.runs.log import RunLog, RunProgress
 from adsr_hf.runs.model import load_model, load_processor
-from adsr_hf.runs.summary import closing_lines, first_lines, published, workload_of
+from adsr_hf.runs.summary import closing_lines, first_lines, probe_line, published, workload_of
 from adsr_hf.settings.model import ModelArguments
 from adsr_hf.trainer import ADSRTrainer
 from adsr_hf.training.run_folder import RunFolder, find_checkpoint, refuse_used_folder
@@ -95,11 +98,14 @@ def train_recipe(
     if is_main:
         for line in first_lines(trainer, data, network.note, workload, seconds=workload.seconds(guess)):
             print(line, flush=True)
+    probe = _probe(trainer, data, model_arguments)
+    health = _watch(trainer, data, probe, stop=model_arguments.stop_hopeless)
     with own_folder(Path(config.output_dir), "adsr train", process_state()):
         if resume is None:
             # Another one may have been faster, while data and network were loaded.
             _refuse_used_folder(config)
-        record = _train_and_record(trainer, data, data_arguments, model_arguments, resume)
+        described = asdict(data_arguments), asdict(model_arguments)
+        record = _train_and_record(trainer, data, described, resume, probe=probe, health=health)
     if is_main:
         for line in closing_lines(trainer, data, record):
             print(line, flush=True)
@@ -109,9 +115,11 @@ def train_recipe(
 def _train_and_record(
     trainer: ADSRTrainer,
     data: ImageData,
-    data_arguments: DataArguments,
-    model_arguments: ModelArguments,
+    described: tuple[dict[str, Any], dict[str, Any]],
     resume: Path | None,
+    *,
+    probe: LinearProbe | None,
+    health: RunHealth | None,
 ) -> dict[str, Any]:
     config = trainer.args
     is_main = config.process_index == 0
@@ -123,14 +131,16 @@ def _train_and_record(
     record = {
         "schema_version": 1,
         "config": config.to_dict(),
-        "data": asdict(data_arguments),
-        "model": asdict(model_arguments),
+        "data": described[0],
+        "model": described[1],
         "data_summary": data.summary,
         "images": {name: len(split) for name, split in _splits(data).items()},
         "training": output.metrics,
         "changes_on_resuming": trainer.run.identity.changes,
         "published": published(trainer),
         "robust_overfitting": robust_overfitting_of_networks(trainer.state.log_history),
+        "linear_probe": None if probe is None else asdict(probe),
+        "warnings": [] if health is None else health.record(),
         "calibration": calibration,
         "test": test_figures,
         "log_history": trainer.state.log_history,
@@ -145,6 +155,31 @@ def _train_and_record(
         whole = merged_copy(trainer.teacher.model).state_dict()
         save_tensors(Path(config.output_dir) / TEACHER_FILE, whole)
     return record
+
+
+def _probe(trainer: ADSRTrainer, data: ImageData, arguments: ModelArguments) -> LinearProbe | None:
+    """What the checkpoint is worth before it is attacked; None where nothing was pretrained, or is held out."""
+    if arguments.model is None or data.validation is None or not trainer.args.attacks:
+        return None
+    train = data.train.base if isinstance(data.train, MixedDataset) else data.train
+    probe = probe_checkpoint(trainer.model, train, data.validation, trainer.pixel_space)
+    if trainer.is_world_process_zero():
+        print(f"  {probe_line(probe)}", flush=True)
+    return probe
+
+
+def _watch(trainer: ADSRTrainer, data: ImageData, probe: LinearProbe | None, *, stop: bool) -> RunHealth | None:
+    if data.validation is None or len(data.validation) == 0:
+        return None
+    health = RunHealth(
+        trainer.args,
+        images=len(data.validation),
+        majority=int(data.validation.labels.bincount().max()) / len(data.validation),
+        probe=None if probe is None else probe.accuracy,
+        stop=stop,
+    )
+    trainer.add_callback(health)
+    return health
 
 
 def _calibration(trainer: ADSRTrainer, data: ImageData) -> dict[str, Any] | None:

@@ -31,7 +31,11 @@ class AdapterArguments:
     lora_targets: list[str] | None = setting(
         None,
         "Linear or convolutional modules that get an adapter, by the end of their names, such as q_proj "
-        "or fc1. Default: the attention's query and value.",
+        "or fc1; 'all' stands for every linear one before the head, which adversarial training needs more than "
+        "clean training does (FullLoRA, Yuan et al., arXiv 2401.01752). Default: the attention's query and value.",
+    )
+    lora_train_norms: bool = setting(
+        False, "Train the normalisation layers beside the adapters, as a whole; with lora_targets all in FullLoRA."
     )
 
     def check_adapters(self, *, from_scratch: bool) -> None:
@@ -56,6 +60,7 @@ class AdapterArguments:
                 "lora_alpha": self.lora_alpha,
                 "lora_targets": self.lora_targets,
                 "lora_dropout": self.lora_dropout,
+                "lora_train_norms": self.lora_train_norms,
             }
             for name, value in given.items():
                 if value:

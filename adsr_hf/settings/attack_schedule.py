@@ -70,7 +70,7 @@ class AttackScheduleArguments:
         zero, ramp = self.epsilon_zero_share, self.epsilon_ramp_share
         if not self.has_hinge:
             return
-        if zero == 1 or zero + ramp > 1:
+        if zero == 1 or zero + ramp > 1 + 1e-9:
             raise ValueError(
                 f"epsilon_zero_share={zero:g} and epsilon_ramp_share={ramp:g} are longer than the run together, so "
                 "epsilon would never be reached; they are shares of it, and 0.1 and 0.5 leave 0.4 at the full radius"

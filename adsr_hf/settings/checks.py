@@ -60,7 +60,7 @@ def _numbers_in(value: object) -> Iterator[float]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):
-        for one in value:
-            yield from _numbers_in(one)
+        for item in value:
+            yield from _numbers_in(item)
     elif isinstance(value, Real):
         yield float(value)

@@ -45,6 +45,12 @@ class ModelArguments(AdapterArguments):
         "With model, for ViT, DeiT, DINOv2 and BEiT: patches of this many pixels a side, for which the "
         "checkpoint's kernel is resampled (FlexiViT, arXiv 2212.08013). 4 is usual for images of 32 px.",
     )
+    stop_hopeless: bool = setting(
+        False,
+        "End the run at the first warning that it leads nowhere: one class for everything, no robustness at the full "
+        "radius, or clean accuracy below what a linear classifier on the frozen checkpoint reaches. The warning "
+        "itself is always given.",
+    )
     attn_implementation: str | None = setting(
         None, f"How attention is computed: {', '.join(ATTENTION)}. Default: transformers' choice."
     )

@@ -196,13 +196,13 @@ def _refuse_overridden_method(layers: Sequence[Layer], merged: Mapping[str, Any]
     if method not in METHODS:
         return
     named = _last(layers, "method")
-    for name, own in zip(("objective", "labels"), METHODS[method], strict=True):
+    for name, of_method in zip(("objective", "labels"), METHODS[method], strict=True):
         value = merged.get(name)
-        if value is not None and value != own and _last(layers, name) < named:
+        if value is not None and value != of_method and _last(layers, name) < named:
             raise UsageError(
                 f"method={method!r} of {layers[named].where} would be trained with {name}={value!r} of "
-                f"{layers[_last(layers, name)].where}, which wins over it; give {name} beside the method: {own!r}, or "
-                f"{value!r} again"
+                f"{layers[_last(layers, name)].where}, which wins over it; give {name} beside the method: "
+                f"{of_method!r}, or {value!r} again"
             )
 
 
@@ -216,8 +216,8 @@ def _attacks(settings: Mapping[str, Any]) -> bool:
 
 
 def _keeps_teacher(settings: Mapping[str, Any]) -> bool:
-    own = _pair(settings)[1] == "adsr" and settings.get("fixed_teacher") is None
-    return own or settings.get("publish") == "teacher"
+    of_method = _pair(settings)[1] == "adsr" and settings.get("fixed_teacher") is None
+    return of_method or settings.get("publish") == "teacher"
 
 
 def _pair(settings: Mapping[str, Any]) -> tuple[str, str]:

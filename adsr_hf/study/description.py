@@ -173,11 +173,11 @@ def _measured_weights(wanted: str, config: ADSRConfig, where: str) -> tuple[str,
 
 def _check_same_threats(threats: Mapping[str, list[str]], variant: str, path: Path) -> None:
     if len(set(map(tuple, threats.values()))) > 1:
-        told = "; ".join(f"{arm}: {', '.join(threat)}" for arm, threat in threats.items())
+        threats_in_words = "; ".join(f"{arm}: {', '.join(threat)}" for arm, threat in threats.items())
         raise UsageError(
             f"the arms of {path}{f', variant {variant!r},' if variant else ''} are trained against different threats "
-            f"({told}), so they cannot be compared under their own; name one or several in evaluation, such as "
-            "threat: [Linf 8/255]"
+            f"({threats_in_words}), so they cannot be compared under their own; name one or several in evaluation, "
+            "such as threat: [Linf 8/255]"
         )
 
 

@@ -45,8 +45,8 @@ def doing(cell: Cell, since: float) -> str | None:
         since: seconds since the epoch. What an earlier attempt left is older.
     """
     try:
-        told: dict[str, Any] = json.loads((cell.folder / PROGRESS_FILE).read_text(encoding="utf-8"))
-        return str(told["words"]) if told["time"] >= since else None
+        latest: dict[str, Any] = json.loads((cell.folder / PROGRESS_FILE).read_text(encoding="utf-8"))
+        return str(latest["words"]) if latest["time"] >= since else None
     except (OSError, ValueError, KeyError, TypeError):
         # A cell that has not begun; or a file that is no part of any result.
         return None

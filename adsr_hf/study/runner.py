@@ -32,10 +32,10 @@ def refuse_other_cells(cells: Sequence[Cell]) -> None:
     reasons = [reason for cell in cells if (reason := why_refused(cell)) is not None]
     if reasons:
         more = f"\n  and {len(reasons) - _SHOWN} more cells" if len(reasons) > _SHOWN else ""
-        told = "".join(f"\n  {reason}" for reason in reasons[:_SHOWN])
+        listed = "".join(f"\n  {reason}" for reason in reasons[:_SHOWN])
         raise ValueError(
-            f"nothing was run, because of what is there already:{told}{more}\nPut the study file back, choose another "
-            "--output_dir, or remove those folders to run their cells anew"
+            f"nothing was run, because of what is there already:{listed}{more}\nPut the study file back, choose "
+            "another --output_dir, or remove those folders to run their cells anew"
         )
 
 

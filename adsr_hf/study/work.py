@@ -81,8 +81,8 @@ def _train_once(cell: Cell, **settings: str) -> None:
 
 
 def _recipe(cell: Cell, **settings: str) -> Recipe:
-    own = {"output_dir": str(cell.folder)} | settings
-    return recipe_from_settings({"disable_tqdm": True} | dict(cell.settings) | own)
+    defaults = {"output_dir": str(cell.folder)} | settings
+    return recipe_from_settings({"disable_tqdm": True} | dict(cell.settings) | defaults)
 
 
 def _has_checkpoint(cell: Cell) -> bool:
@@ -106,8 +106,10 @@ def _clear(folder: Path) -> None:
 
 def _measure(cell: Cell) -> None:
     (arguments,) = parse_flags((StudyEvaluation,), cell.evaluation, [], where="the study's evaluation")
-    own = {} if arguments.max_eval_images is None else {"max_eval_images": arguments.max_eval_images}
-    (data,) = parse_flags((DataArguments,), recorded_data(str(cell.folder)) | own, [], where=f"{cell.folder}/run.json")
+    defaults = {} if arguments.max_eval_images is None else {"max_eval_images": arguments.max_eval_images}
+    (data,) = parse_flags(
+        (DataArguments,), recorded_data(str(cell.folder)) | defaults, [], where=f"{cell.folder}/run.json"
+    )
     for weights in cell.weights:
         if process_state().is_main_process:
             tell_measuring(cell.folder, weights)

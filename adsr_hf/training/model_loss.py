@@ -61,12 +61,12 @@ def model_loss(
         # The same dropout in each pass, and none of the random numbers that training draws.
         with under_attack(model, keep_modes=keep_modes), torch.random.fork_rng(devices=accelerators), torch.no_grad():
             output = model(pixel_values=pixel_values, labels=labels, **others, **count)
-        own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-        if own is None:
+        found_loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+        if found_loss is None:
             return None
         expected = functional.cross_entropy(logits_of(output, num_classes).float(), labels).item()
-        epsilon = max(torch.finfo(own.dtype).eps, torch.finfo(torch.float32).eps)
-        return own.float().mean().item(), expected, _ROUNDINGS * epsilon * max(1.0, abs(expected))
+        epsilon = max(torch.finfo(found_loss.dtype).eps, torch.finfo(torch.float32).eps)
+        return found_loss.float().mean().item(), expected, _ROUNDINGS * epsilon * max(1.0, abs(expected))
 
     found = computed(num_items_in_batch=2 * images) if takes_count else computed()
     if found is None:

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from adsr_hf.evaluation.vectors import figure_vector
-from adsr_hf.measures.accuracy import wilson_interval
-from adsr_hf.measures.statistics import bootstrap_interval, resampling_weights
+from adsr_hf.measures.statistics import bootstrap_interval, resampling_weights, wilson_interval
 from benchmarks.paper_table.settings import PAIRS, ROWS, THREAT
 from benchmarks.paper_table.work import FINISHED_FILE, read_row
 

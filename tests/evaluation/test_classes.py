@@ -24,7 +24,7 @@ from adsr_hf.evaluation.provenance import Provenance
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.evaluation.vectors import figure_vector
-from adsr_hf.measures.accuracy import wilson_interval
+from adsr_hf.measures.statistics import wilson_interval
 from tests.evaluation.subjects import SPACE, images, trained_model
 
 THREAT = "Linf 4/255"

@@ -21,7 +21,7 @@ from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.evaluation.vectors import figure_vector
-from adsr_hf.measures.accuracy import wilson_interval
+from adsr_hf.measures.statistics import wilson_interval
 from adsr_hf.networks.classifier import pixels_to_logits
 from tests.evaluation.subjects import PLAN, SPACE, THREATS, images, trained_model
 from tests.records.test_folder_lock import start_owner

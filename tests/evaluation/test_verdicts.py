@@ -1,16 +1,15 @@
 """The rules by which counts and margins become verdicts, on numbers made by hand."""
 
 import json
+import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import binom
 from torch import Tensor
 
 from adsr_hf.evaluation.sanity import decisions
-from adsr_hf.evaluation.verdicts import FEWEST_IMAGES, RISES_WITH_STEPS, SanityCheck, binomial_tail, exceeds
+from adsr_hf.evaluation.verdicts import FEWEST_IMAGES, RISES_WITH_STEPS, SanityCheck, exceeds
 
 
 def broken(count: int, total: int = 100, start: int = 0) -> Tensor:
@@ -19,16 +18,11 @@ def broken(count: int, total: int = 100, start: int = 0) -> Tensor:
     return rows
 
 
-@given(st.integers(0, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(1e-4, 0.9999))
-def test_the_tail_equals_scipys(counts: tuple[int, int], share: float) -> None:
-    count, total = counts
-    assert binomial_tail(count, total, share) == pytest.approx(float(binom.sf(count - 1, total, share)), abs=1e-9)
-
-
-@pytest.mark.parametrize(("count", "total", "share"), [(3, 2, 0.5), (-1, 2, 0.5), (1, 2, 0.0), (1, 2, 1.0)])
-def test_impossible_counts_are_refused(count: int, total: int, share: float) -> None:
-    with pytest.raises(ValueError, match=f"count={count}, total={total} and share={share}"):
-        binomial_tail(count, total, share)
+@pytest.mark.parametrize(("count", "total", "share"), [(5, 100, 0.01), (4, 100, 0.01), (8, 8, 0.5), (6, 6, 0.5)])
+def test_what_chance_explains_at_the_level_does_not_exceed(count: int, total: int, share: float) -> None:
+    """Against the tail summed by hand, term by term."""
+    tail = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(count, total + 1))
+    assert exceeds(count, total, share) is (tail < 0.01)
 
 
 def test_no_images_show_nothing() -> None:

@@ -75,6 +75,32 @@ def test_merged_weights_follow_the_papers_equation() -> None:
     torch.testing.assert_close(merged_copy(adapted).vit.layers[1].attention.q_proj.weight, expected)
 
 
+def test_all_linear_layers_and_the_norms_are_published_as_an_ordinary_network() -> None:
+    adapted = add_adapters(tiny_vit(), rank=2, targets=["all"], train_norms=True)
+    torch.testing.assert_close(logits(adapted), logits(tiny_vit()), rtol=0, atol=1e-6)
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    plain = tiny_vit()
+    linear = {name for name, module in plain.named_modules() if isinstance(module, nn.Linear) and name != "classifier"}
+    norms = {name for name, module in plain.named_modules() if isinstance(module, nn.LayerNorm)}
+    assert {
+        name.removeprefix("base_model.model.").rpartition(".lora_A")[0] for name in trained if "lora_A" in name
+    } == (linear)
+    saved = {name.removeprefix("base_model.model.").rpartition(".modules_to_save")[0] for name in trained}
+    assert saved - {""} == norms | {"classifier"}
+    train_a_little(adapted)
+    merged = merged_copy(adapted)
+    assert merged.state_dict().keys() == plain.state_dict().keys()
+    torch.testing.assert_close(logits(merged), logits(adapted), rtol=0, atol=1e-5)
+    assert number_of_parameters(adapted) == number_of_parameters(plain)
+    moved = [not torch.equal(value, plain.state_dict()[name]) for name, value in merged.state_dict().items()]
+    assert sum(moved) >= len(linear) + 2 * len(norms)
+
+
+def test_all_needs_a_linear_layer() -> None:
+    with pytest.raises(ValueError, match=r"lora_targets='all' stands for the linear modules.*has none"):
+        add_adapters(tiny_model("resnet"), rank=2, targets=["all"])
+
+
 def test_targets_of_ones_own() -> None:
     adapted = add_adapters(tiny_vit(), rank=3, targets=["fc1", "vit.layers.0.attention.k_proj"])
     shapes = {name: tuple(p.shape) for name, p in adapted.named_parameters() if "lora_A" in name}

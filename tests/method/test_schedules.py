@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adsr_hf.method.schedules import cosine_anneal, linear_ramp, sine_ramp, warmed_up_decay
+from adsr_hf.method.schedules import cosine_anneal, decay_of_memory, hinge, linear_ramp, sine_ramp, warmed_up_decay
 
 values = st.floats(-10, 10, allow_nan=False)
 totals = st.integers(1, 5000)
@@ -85,3 +85,34 @@ def test_decay_warms_up_by_hand() -> None:
     assert [warmed_up_decay(0.5, step=step) for step in (0, 4, 8, 9)] == [1 / 10, 5 / 14, 0.5, 0.5]
     with pytest.raises(ValueError, match="step=-1"):
         warmed_up_decay(0.5, step=-1)
+
+
+@given(st.integers(1, 200), st.floats(0, 1), st.floats(0, 1), st.sampled_from(["linear", "sine"]))
+def test_a_hinge_rests_then_rises_and_ends_full(total: int, zero: float, ramp: float, shape: str) -> None:
+    zero, ramp = zero / 2, ramp / 2
+    values = [hinge(shape, step=step, zero_steps=zero * total, ramp_steps=ramp * total) for step in range(total + 2)]
+    resting = math.ceil(zero * total - 1e-6)
+    assert values[:resting] == [0.0] * resting
+    assert all(value > 0 for value in values[resting:])
+    assert values == sorted(values)
+    assert values[-1] == 1.0
+
+
+def test_a_share_that_is_a_whole_number_of_steps_but_for_rounding_is_one() -> None:
+    assert 0.55 * 100 > 55
+    assert [hinge("linear", step=step, zero_steps=0.55 * 100, ramp_steps=0) for step in (54, 55)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("numbers", [(-1, 0.0, 0.0), (0, -1.0, 0.0), (0, 0.0, -1.0), (-1, 2.0, 0.0)])
+def test_a_hinge_of_negative_lengths_is_refused(numbers: tuple[int, float, float]) -> None:
+    step, zero_steps, ramp_steps = numbers
+    with pytest.raises(ValueError, match="at least 0"):
+        hinge("linear", step=step, zero_steps=zero_steps, ramp_steps=ramp_steps)
+
+
+@given(st.floats(0.001, 1), st.integers(1, 100_000))
+def test_a_memory_is_a_share_of_the_run(memory: float, total: int) -> None:
+    decay = decay_of_memory(memory, total_steps=total)
+    assert 0 <= decay < 1
+    if memory * total >= 1:
+        assert 1 / (1 - decay) == pytest.approx(memory * total, rel=1e-6)

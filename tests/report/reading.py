@@ -10,7 +10,7 @@ from PIL import Image
 
 from adsr_hf.evaluation.verdicts import CHECKS
 from adsr_hf.report.page import report_page
-from adsr_hf.report.report_data import read_subject
+from adsr_hf.report.report_data import read_report_data
 from adsr_hf.report.texts import Texts
 from tests.evaluation.fake_records import write_fake_run
 
@@ -75,7 +75,7 @@ class Reader(HTMLParser):
 
 
 def page_of(*runs: str | Path, language: str = "en", title: str | None = None) -> str:
-    return report_page(read_subject([str(run) for run in runs], Texts(language)), title=title)
+    return report_page(read_report_data([str(run) for run in runs], Texts(language)), title=title)
 
 
 def write_run(folder: Path, *, examples: int = 2, size: int = 8, **settings: Any) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from adsr_hf.decision.arms import read_arm
 from adsr_hf.decision.compare import compare, is_of_class
 from adsr_hf.report.charts import axis_decimals
-from adsr_hf.report.report_data import read_subject
+from adsr_hf.report.report_data import read_report_data
 from adsr_hf.report.texts import Texts
 from adsr_hf.report.wording import change
 from tests.report.reading import Reader, change_run, change_summary, page_of, write_run
@@ -286,8 +286,8 @@ def test_of_three_runs_the_first_is_compared_with_each_and_one_of_other_images_i
 def test_tests_against_several_models_are_corrected_together(tmp_path: Path) -> None:
     first = write_run(tmp_path / "first")
     others = [write_run(tmp_path / f"other{seed}", accuracy=0.87, seed=seed) for seed in (1, 2, 3)]
-    alone = read_subject([str(first), str(others[0])], Texts("en")).comparisons
-    together = read_subject([str(first), *map(str, others)], Texts("en")).comparisons
+    alone = read_report_data([str(first), str(others[0])], Texts("en")).comparisons
+    together = read_report_data([str(first), *map(str, others)], Texts("en")).comparisons
     assert list(together) == ["other1", "other2", "other3"]
     for name in ("accuracy", "Linf 8/255/robust_accuracy"):
         p_alone, p_together = (found["other1"].delta(name) for found in (alone, together))

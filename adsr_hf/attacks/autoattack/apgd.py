@@ -50,10 +50,10 @@ class UntargetedAutoPGD(NamedAttack):
     def search(self, logits_fn: LogitsFunction, batch: KeyedImages) -> Tensor:
         """See :class:`adsr_hf.attacks.interface.NamedAttack`."""
         pixels, labels, threat, seed, indices = batch
-        theirs = APGDAttack(
+        published = APGDAttack(
             logits_fn, n_iter=NUM_STEPS, norm=threat.norm, eps=threat.epsilon, loss=self.loss, logger=_silent
         )
-        search = _Search(theirs, pixels, labels, threat, indices)
+        search = _Search(published, pixels, labels, threat, indices)
         for restart in range(self.restarts):
             search.run(seed, self.name, restart)
         return search.found
@@ -91,8 +91,8 @@ class TargetedAutoPGD(NamedAttack):
         """See :class:`adsr_hf.attacks.interface.NamedAttack`."""
         pixels, labels, threat, seed, indices = batch
         kind = _TargetedMargin if self.uses_margin else APGDAttack_targeted
-        theirs = kind(logits_fn, n_iter=NUM_STEPS, norm=threat.norm, eps=threat.epsilon, logger=_silent)
-        search = _Search(theirs, pixels, labels, threat, indices)
+        published = kind(logits_fn, n_iter=NUM_STEPS, norm=threat.norm, eps=threat.epsilon, logger=_silent)
+        search = _Search(published, pixels, labels, threat, indices)
         for rank in range(2, self.targets + 2):
             search.run(seed, self.name, 0, target_rank=rank)
         return search.found
@@ -102,9 +102,9 @@ class _Search:
     """The images that still stand, and what was found for those that fell."""
 
     def __init__(
-        self, theirs: Any, pixels: Tensor, labels: Tensor, threat: ThreatModel, indices: Sequence[int]
+        self, published: Any, pixels: Tensor, labels: Tensor, threat: ThreatModel, indices: Sequence[int]
     ) -> None:
-        self.theirs = theirs
+        self.published = published
         self.pixels = pixels.detach().float()
         self.labels = labels
         self.threat = threat
@@ -119,26 +119,26 @@ class _Search:
             return
         rows = pad_rows(rows)
         pixels, labels = self.pixels[rows], self.labels[rows]
-        self.theirs.init_hyperparam(pixels)
+        self.published.init_hyperparam(pixels)
         if target_rank is not None:
             with torch.no_grad():
-                self.theirs.y_target = self.theirs.model(pixels).sort(dim=1)[1][:, -target_rank]
+                self.published.y_target = self.published.model(pixels).sort(dim=1)[1][:, -target_rank]
         generators = image_generators(seed, [self.indices[row] for row in rows.tolist()], name, restart, target_rank)
         start = self._start(pixels, generators)
         # Their code draws a start of its own before it takes ours.
         with torch.random.fork_rng(devices=[]):
-            worst, right, _, adversarial = self.theirs.attack_single_run(pixels, labels, x_init=start)
+            worst, right, _, adversarial = self.published.attack_single_run(pixels, labels, x_init=start)
         fell = right == 0
         images = torch.where(fell[:, None, None, None], adversarial.detach(), worst.detach())
         self.found[rows] = self.threat.project(pixels, images)
         self.standing[rows] = ~fell
 
     def _start(self, pixels: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """On the surface of the ball, in a random direction, as theirs."""
+        """On the surface of the ball, in a random direction, as published."""
         shape = pixels.shape[1:]
         if self.threat.norm == "Linf":
             noise = [2 * torch.rand(shape, generator=generator) - 1 for generator in generators]
         else:
             noise = [torch.randn(shape, generator=generator) for generator in generators]
-        direction = self.theirs.normalize(torch.stack(noise).to(pixels.device))
+        direction = self.published.normalize(torch.stack(noise).to(pixels.device))
         return pixels + self.threat.epsilon * direction

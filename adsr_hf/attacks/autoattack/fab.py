@@ -29,7 +29,9 @@ class TargetedBoundary(NamedAttack):
     def search(self, logits_fn: LogitsFunction, batch: KeyedImages) -> Tensor:
         """See :class:`adsr_hf.attacks.interface.NamedAttack`."""
         pixels, labels, threat, *_ = batch
-        theirs = FABAttack_PT(logits_fn, norm=threat.norm, eps=threat.epsilon, n_iter=NUM_STEPS, device=pixels.device)
+        published = FABAttack_PT(
+            logits_fn, norm=threat.norm, eps=threat.epsilon, n_iter=NUM_STEPS, device=pixels.device
+        )
         images = pixels.detach().float()
         found = images.clone()
         standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
@@ -38,9 +40,9 @@ class TargetedBoundary(NamedAttack):
             if not len(rows):
                 break
             rows = pad_rows(rows)
-            theirs.target_class = rank
+            published.target_class = rank
             with torch.no_grad():
-                candidate = theirs.attack_single_run(images[rows], labels[rows], is_targeted=True)
+                candidate = published.attack_single_run(images[rows], labels[rows], is_targeted=True)
                 # What lies outside the ball crosses the boundary too late to count.
                 inside = threat.distance(images[rows], candidate) <= threat.epsilon
                 fell = inside & (logits_fn(candidate).argmax(1) != labels[rows])

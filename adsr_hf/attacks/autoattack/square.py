@@ -22,8 +22,8 @@ class _Keyed(SquareAttack):
 
     def random_choice(self, shape: Sequence[int]) -> Tensor:
         if self.generators is not None and shape[0] == len(self.generators):
-            own = [torch.rand(tuple(shape[1:]), generator=generator) for generator in self.generators]
-            return torch.sign(2 * torch.stack(own) - 1).to(self.device)
+            rows = [torch.rand(tuple(shape[1:]), generator=generator) for generator in self.generators]
+            return torch.sign(2 * torch.stack(rows) - 1).to(self.device)
         if len(shape) == 4:
             shared = torch.rand((1, *shape[1:])).expand(*shape)
             return torch.sign(2 * shared - 1).to(self.device)
@@ -54,12 +54,12 @@ class RandomSquares(NamedAttack):
         pixels, labels, threat, seed, indices = batch
         if threat.norm == "L2" and min(pixels.shape[2:]) < 5:
             raise ValueError(f"square under L2 needs images of at least 5 x 5 pixels, got {tuple(pixels.shape[2:])}")
-        theirs = _Keyed(logits_fn, norm=threat.norm, eps=threat.epsilon, n_queries=self.num_queries)
+        published = _Keyed(logits_fn, norm=threat.norm, eps=threat.epsilon, n_queries=self.num_queries)
         images, targets = pad_rows(pixels.detach().float()), pad_rows(labels)
         padded = [*indices, *[indices[-1]] * (len(images) - len(pixels))]
-        theirs.init_hyperparam(images)
-        theirs.generators = image_generators(seed, padded, self.name)
+        published.init_hyperparam(images)
+        published.generators = image_generators(seed, padded, self.name)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.random.default_generator.manual_seed(derived_seed(seed, self.name, "windows"))
-            _, found = theirs.attack_single_run(images, targets)
+            _, found = published.attack_single_run(images, targets)
         return threat.project(images, found)[: len(pixels)]

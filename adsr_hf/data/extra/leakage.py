@@ -45,9 +45,11 @@ def _held_out_places(arguments: DataArguments) -> dict[str, list[Path]]:
     return {role: found[name] for role, name in held_out.items() if name is not None}
 
 
-def _overlap(one: Path, other: Path) -> bool:
+def _overlap(first: Path, second: Path) -> bool:
     """Whether an image can lie in both; a Parquet file is no part of what is read from a folder of images."""
-    return one == other or (one.is_dir() and other.is_dir() and (one in other.parents or other in one.parents))
+    return first == second or (
+        first.is_dir() and second.is_dir() and (first in second.parents or second in first.parents)
+    )
 
 
 @dataclass(frozen=True)

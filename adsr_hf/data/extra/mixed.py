@@ -26,7 +26,7 @@ class MixedDataset(torch.utils.data.Dataset[Example]):
     Positions must be read in order (``shuffles_itself``): :class:`adsr_hf.ADSRTrainer` does so.
 
     Args:
-        own, extra: images of one size with the same class names.
+        base, extra: images of one size with the same class names.
         fraction: f, in [0.001, 0.999].
         seed: key of both orders.
 
@@ -37,15 +37,15 @@ class MixedDataset(torch.utils.data.Dataset[Example]):
     shuffles_itself = True
 
     def __init__(
-        self, own: ImageClassificationDataset, extra: ImageClassificationDataset, *, fraction: float, seed: int
+        self, base: ImageClassificationDataset, extra: ImageClassificationDataset, *, fraction: float, seed: int
     ) -> None:
-        for name, (ours, theirs) in {
-            "class names": (own.class_names, extra.class_names),
-            "image shape": (own.store.image_shape, extra.store.image_shape),
+        for name, (value, extra_value) in {
+            "class names": (base.class_names, extra.class_names),
+            "image shape": (base.store.image_shape, extra.store.image_shape),
         }.items():
-            if ours != theirs:
-                raise ValueError(f"own and extra images must have the same {name}, but have {ours} and {theirs}")
-        self.own = own
+            if value != extra_value:
+                raise ValueError(f"own and extra images must have the same {name}, but have {value} and {extra_value}")
+        self.base = base
         self.extra = extra
         self.seed = seed
         # Exact, so that rounding cannot shift a batch's share.
@@ -54,20 +54,20 @@ class MixedDataset(torch.utils.data.Dataset[Example]):
     @property
     def class_names(self) -> list[str]:
         """Name of each class index."""
-        return self.own.class_names
+        return self.base.class_names
 
     @property
     def epoch(self) -> int:
         """The epoch that keys orders and augmentation."""
-        return self.own.epoch
+        return self.base.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Go to another epoch, also in workers that are running."""
-        self.own.set_epoch(epoch)
+        self.base.set_epoch(epoch)
 
     def __len__(self) -> int:
         """Own images, each once, and the extra images among them."""
-        return len(self.own) * self._share.denominator // (self._share.denominator - self._share.numerator)
+        return len(self.base) * self._share.denominator // (self._share.denominator - self._share.numerator)
 
     def __getitem__(self, position: int) -> Example:
         """The example at a position of the present epoch; one below 0 counts from the end.
@@ -82,15 +82,15 @@ class MixedDataset(torch.utils.data.Dataset[Example]):
     def __getitems__(self, positions: Sequence[int]) -> list[Example]:
         """Examples of a batch, made in one go."""
         is_extra, indices, passes = self._draw(np.asarray(positions, dtype=np.int64))
-        own = iter(self.own.examples(indices[~is_extra], epoch=self.epoch))
+        images = iter(self.base.examples(indices[~is_extra], epoch=self.epoch))
         extra = iter(self.extra.examples(indices[is_extra], epoch=passes[is_extra]))
-        return [next(extra if here else own) for here in is_extra]
+        return [next(extra if here else images) for here in is_extra]
 
     def pixels(self, positions: Sequence[int]) -> Tensor:
         """(B, C, H, W), float32, in [0, 1]: the images at positions of the present epoch, without augmentation."""
         is_extra, indices, _ = self._draw(np.asarray(positions, dtype=np.int64))
-        pixels = torch.empty((len(indices), *self.own.store.image_shape))
-        pixels[torch.from_numpy(~is_extra)] = self.own.pixels(indices[~is_extra])
+        pixels = torch.empty((len(indices), *self.base.store.image_shape))
+        pixels[torch.from_numpy(~is_extra)] = self.base.pixels(indices[~is_extra])
         pixels[torch.from_numpy(is_extra)] = self.extra.pixels(indices[is_extra])
         return pixels
 
@@ -98,10 +98,10 @@ class MixedDataset(torch.utils.data.Dataset[Example]):
         """Of each position (B,): whether it is extra, the index in its own set, and the pass over the extra images."""
         extra_before = positions * self._share.numerator // self._share.denominator
         is_extra = (positions + 1) * self._share.numerator // self._share.denominator > extra_before
-        extra_in_epoch = len(self) - len(self.own)
+        extra_in_epoch = len(self) - len(self.base)
         passes, places = np.divmod(self.epoch * extra_in_epoch + extra_before, len(self.extra))
         indices = np.empty(len(positions), dtype=np.int64)
-        own_order = permutation(len(self.own), self.seed, _OWN_KEY, self.epoch)
+        own_order = permutation(len(self.base), self.seed, _OWN_KEY, self.epoch)
         indices[~is_extra] = own_order[(positions - extra_before)[~is_extra]]
         for number in np.unique(passes[is_extra]).tolist():
             chosen = is_extra & (passes == number)

@@ -73,9 +73,9 @@ class PseudoLabeler:
         state = process_state()
         labels = torch.zeros(len(rows), dtype=torch.int64)
         confidences = torch.zeros(len(rows), dtype=torch.float64)
-        mine = torch.arange(state.process_index, len(rows), state.num_processes)
-        with tqdm(total=len(mine), desc="Pseudo-labels", unit="image", disable=not show_progress) as progress:
-            for batch in mine.split(_BATCH):
+        positions = torch.arange(state.process_index, len(rows), state.num_processes)
+        with tqdm(total=len(positions), desc="Pseudo-labels", unit="image", disable=not show_progress) as progress:
+            for batch in positions.split(_BATCH):
                 table = dataset[rows[batch].tolist()]
                 probabilities = self._probabilities(reader, table[image_column], table[ORIGIN_COLUMN])
                 confidences[batch], best = probabilities.max(1)

@@ -58,7 +58,7 @@ def load_extra(
     arguments: DataArguments,
     source: ExtraTable,
     processor: Any,
-    own: ImageClassificationDataset,
+    own_images: ImageClassificationDataset,
     held_out: dict[str, list[DecodedSplit]],
     *,
     show_progress: bool = True,
@@ -68,7 +68,7 @@ def load_extra(
     Args:
         arguments: with an ``extra_dataset``.
         source: what :func:`open_extra` found there.
-        own: the train split that they will be mixed with.
+        own_images: the train split that they will be mixed with.
         held_out: the validation and the test split, where they exist, with digests.
 
     Raises:
@@ -77,7 +77,7 @@ def load_extra(
     labeler = None
     if arguments.extra_pseudo_labeler is not None:
         # First, so that a wrong name is told before a million images are decoded.
-        labeler = PseudoLabeler(arguments.extra_pseudo_labeler, own.class_names)
+        labeler = PseudoLabeler(arguments.extra_pseudo_labeler, own_images.class_names)
     prepared = prepare_split(
         source.table,
         image_column=source.image_column,
@@ -90,7 +90,7 @@ def load_extra(
         with_digests=True,
         show_progress=show_progress,
     )
-    check_same_size(own.store.image_shape, "train", prepared.store.image_shape, "extra_dataset")
+    check_same_size(own_images.store.image_shape, "train", prepared.store.image_shape, "extra_dataset")
     check_pixels(arguments, DecodedSplit(source.table, source.image_column, prepared), held_out)
     labels, label_source = prepared.labels, "its own labels"
     notes = [f"skipped: {reason}" for reason in prepared.skipped]
@@ -103,10 +103,10 @@ def load_extra(
     dataset = ImageClassificationDataset(
         prepared.store,
         labels,
-        pixel_space=own.pixel_space,
-        class_names=own.class_names,
-        augmentation=own.augmentation,
-        seed=own.seed,
+        pixel_space=own_images.pixel_space,
+        class_names=own_images.class_names,
+        augmentation=own_images.augmentation,
+        seed=own_images.seed,
     )
     return ExtraImages(dataset, _summary(arguments, len(dataset), label_source), notes)
 

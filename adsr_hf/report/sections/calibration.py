@@ -8,11 +8,11 @@ from adsr_hf.report.report_data import ReportData, ShownArm
 from adsr_hf.report.wording import missing, number, recorded
 
 
-def calibration(subject: ReportData) -> Html:
+def calibration(data: ReportData) -> Html:
     """A diagram for each arm and condition, and what one temperature would mend."""
-    texts, threat = subject.texts, subject.threat
+    texts, threat = data.texts, data.threat
     conditions = ["clean"] if threat is None else ["clean", threat]
-    charts = [_chart(arm, condition, subject) for condition in conditions for arm in subject.arms]
+    charts = [_chart(arm, condition, data) for condition in conditions for arm in data.arms]
     parts = [
         element("h2", texts("calibration.title")),
         element("p", texts("calibration.intro")),
@@ -20,13 +20,13 @@ def calibration(subject: ReportData) -> Html:
     ]
     if threat is None:
         parts.append(missing(texts("attack.missing")))
-    parts += [_published(arm, subject) for arm in subject.arms if _record(arm) is not None]
-    parts += [element("p", _temperature(arm, subject)) for arm in subject.arms]
+    parts += [_published(arm, data) for arm in data.arms if _record(arm) is not None]
+    parts += [element("p", _temperature(arm, data)) for arm in data.arms]
     return element("section", *parts)
 
 
-def _chart(arm: ShownArm, condition: str, subject: ReportData) -> Html | None:
-    texts = subject.texts
+def _chart(arm: ShownArm, condition: str, data: ReportData) -> Html | None:
+    texts = data.texts
     bins = arm.summary["reliability"].get(condition)
     if bins is None:
         return None
@@ -54,14 +54,14 @@ def _record(arm: ShownArm) -> dict[str, Any] | None:
     return record if arm.summary["model"]["published"] else None
 
 
-def _published(arm: ShownArm, subject: ReportData) -> Html:
+def _published(arm: ShownArm, data: ReportData) -> Html:
     """The temperature that is folded into the arm's head, with ECE before and after; or why there is none."""
-    texts, record = subject.texts, _record(arm)
+    texts, record = data.texts, _record(arm)
     assert record is not None
     if "refused" in record:
         reason = recorded(record["refused"], texts)
         return element("p", texts("calibration.refused", name=arm.name), texts("sentence.space"), reason)
-    told = texts(
+    described = texts(
         "calibration.published",
         name=arm.name,
         temperature=f"{record['temperature']:.2f}",
@@ -78,11 +78,11 @@ def _published(arm: ShownArm, subject: ReportData) -> Html:
         for name, value in before.items()
     ]
     head = [texts(f"calibration.head.{column}") for column in ("figure", "before", "after")]
-    return element("div", element("p", told), table(head, rows, label=texts("calibration.title")))
+    return element("div", element("p", described), table(head, rows, label=texts("calibration.title")))
 
 
-def _temperature(arm: ShownArm, subject: ReportData) -> str:
-    texts = subject.texts
+def _temperature(arm: ShownArm, data: ReportData) -> str:
+    texts = data.texts
     fitted, after = arm.summary["temperature"], arm.value("ece_after_temperature")
     if fitted is None or after is None:
         return texts("calibration.no_temperature", name=arm.name)

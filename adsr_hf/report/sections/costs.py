@@ -8,9 +8,9 @@ from adsr_hf.report.markup import Html, element, table
 from adsr_hf.report.report_data import ReportData
 
 
-def costs(subject: ReportData) -> Html:
+def costs(data: ReportData) -> Html:
     """A column for each run."""
-    texts = subject.texts
+    texts = data.texts
     missing = texts("missing.record")
     readers: dict[str, Callable[[Member], str | None]] = {
         "training": lambda member: _number(_training(member, "train_runtime"), 0),
@@ -22,13 +22,13 @@ def costs(subject: ReportData) -> Html:
         "machine": lambda member: str(member.records.summary["machine"]),
     }
     rows = [
-        [texts(f"costs.{key}"), *(read(member) or missing for _, _, member in subject.members)]
+        [texts(f"costs.{key}"), *(read(member) or missing for _, _, member in data.members)]
         for key, read in readers.items()
     ]
     return element(
         "section",
         element("h2", texts("costs.title")),
-        table(["", *(name for _, name, _ in subject.members)], rows, label=texts("costs.title")),
+        table(["", *(name for _, name, _ in data.members)], rows, label=texts("costs.title")),
         element("p", texts("costs.note"), css="note"),
     )
 

@@ -18,19 +18,19 @@ MOST_SHOWN = 6
 ENLARGED = 10
 
 
-def gallery(subject: ReportData) -> Html:
+def gallery(data: ReportData) -> Html:
     """A few triples of each arm's first run."""
-    texts = subject.texts
+    texts = data.texts
     parts = [element("h2", texts("gallery.title")), element("p", texts("gallery.intro", times=ENLARGED))]
-    for arm in subject.arms:
-        if len(subject.arms) > 1:
+    for arm in data.arms:
+        if len(data.arms) > 1:
             parts.append(element("h3", arm.names[0]))
         examples = arm.summary.get("examples") or []
         if not examples:
             parts.append(missing(texts("gallery.missing", name=arm.names[0])))
             continue
         shown = examples[:MOST_SHOWN]
-        parts.append(grid(_card(example, arm, subject) for example in shown))
+        parts.append(grid(_card(example, arm, data) for example in shown))
         if len(examples) > len(shown):
             parts.append(element("p", texts("gallery.more", shown=len(shown), kept=len(examples)), css="note"))
     return element("section", *parts)
@@ -43,8 +43,8 @@ def enlarged_difference(clean: np.ndarray, adversarial: np.ndarray) -> np.ndarra
     return enlarged
 
 
-def _card(example: dict[str, Any], arm: ShownArm, subject: ReportData) -> Html:
-    texts, names = subject.texts, arm.summary["model"]["class_names"]
+def _card(example: dict[str, Any], arm: ShownArm, data: ReportData) -> Html:
+    texts, names = data.texts, arm.summary["model"]["class_names"]
     folder = evaluation_folder(arm.members[0])
     clean, adversarial = (_pixels(folder, example[kind]) for kind in ("clean", "adversarial"))
     said = {

@@ -5,7 +5,7 @@ from adsr_hf.report.markup import Html, element
 from adsr_hf.report.report_data import ReportData
 
 
-def legend(subject: ReportData) -> Html:
+def legend(data: ReportData) -> Html:
     """Every arm's line with its name."""
-    entries = [element("li", Html(swatch(arm.style)), arm.name) for arm in subject.arms]
+    entries = [element("li", Html(swatch(arm.style)), arm.name) for arm in data.arms]
     return element("ul", *entries, css="legend")

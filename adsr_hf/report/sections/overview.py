@@ -13,38 +13,38 @@ STANDARD_ATTACKS = {"apgd-ce", "apgd-t", "fab-t", "square"}
 _HEADLINES = ("accuracy", "robust_accuracy", "noise/accuracy", "noise/flip_rate", "ece")
 
 
-def overview(subject: ReportData) -> Html:
+def overview(data: ReportData) -> Html:
     """Tiles with the main figures, then sentences."""
-    texts = subject.texts
-    lines = [*_measured(subject), *majority_lines(subject), *_classes(subject)]
-    lines += [_sanity(subject), *_overfitting(subject)]
-    lines += [] if len(subject.arms) == 2 else _other_conditions(subject)
-    parts = [element("h2", texts("overview.title")), _tiles(subject)]
-    if len(subject.arms) == 2:
-        parts.append(_verdicts(subject))
+    texts = data.texts
+    lines = [*_measured(data), *majority_lines(data), *_classes(data)]
+    lines += [_sanity(data), *_overfitting(data)]
+    lines += [] if len(data.arms) == 2 else _other_conditions(data)
+    parts = [element("h2", texts("overview.title")), _tiles(data)]
+    if len(data.arms) == 2:
+        parts.append(_verdicts(data))
     return element("section", *parts, bullets(lines), css="overview")
 
 
-def headline_names(subject: ReportData) -> list[str]:
+def headline_names(data: ReportData) -> list[str]:
     """Names of the figures that the page leads with."""
-    threat = subject.threat
+    threat = data.threat
     names = [f"{threat}/{name}" if name == "robust_accuracy" else name for name in _HEADLINES]
     return [name for name in names if threat is not None or "robust" not in name]
 
 
-def _tiles(subject: ReportData) -> Html:
-    texts, first = subject.texts, subject.first
+def _tiles(data: ReportData) -> Html:
+    texts, first = data.texts, data.first
     tiles = []
-    for name in headline_names(subject):
+    for name in headline_names(data):
         value = first.value(name)
         if value is None:
             continue
         parts = [
             element("span", figure_name(name, first.summary["threats"], texts), css="name"),
             element("b", number(name, value.value)),
-            element("small", _range_words(subject, span(name, value.low, value.high))),
+            element("small", _range_words(data, span(name, value.low, value.high))),
         ]
-        delta = subject.comparison.delta(name) if subject.comparison is not None else None
+        delta = data.comparison.delta(name) if data.comparison is not None else None
         if delta is not None:
             against = texts(f"overview.against.{delta.verdict}", current=number(name, delta.current))
             parts.append(element("span", against, css=f"verdict {css_of(delta)}"))
@@ -52,36 +52,36 @@ def _tiles(subject: ReportData) -> Html:
     return joined([element("p", texts("overview.tiles", name=first.name)), element("div", *tiles, css="tiles")])
 
 
-def _range_words(subject: ReportData, interval: str) -> str:
-    several = len(subject.first.members) > 1
-    return subject.texts("range.seeds" if several else "range.interval", interval=interval)
+def _range_words(data: ReportData, interval: str) -> str:
+    several = len(data.first.members) > 1
+    return data.texts("range.seeds" if several else "range.interval", interval=interval)
 
 
-def _verdicts(subject: ReportData) -> Html:
+def _verdicts(data: ReportData) -> Html:
     """Which of the main figures the candidate makes better or worse."""
-    texts = subject.texts
-    names = {"candidate": subject.arms[0].name, "current": subject.arms[1].name}
-    if subject.comparison is None:
+    texts = data.texts
+    names = {"candidate": data.arms[0].name, "current": data.arms[1].name}
+    if data.comparison is None:
         return element("p", texts("overview.not_comparable", **names), css="missing")
-    found = [delta for name in headline_names(subject) if (delta := subject.comparison.delta(name)) is not None]
+    found = [delta for name in headline_names(data) if (delta := data.comparison.delta(name)) is not None]
     sentences = [texts("overview.compared", **names)]
     for verdict in ("better", "worse", "no evidence"):
-        own = [
+        found_verdicts = [
             texts(
                 "overview.with_change",
-                figure=figure_name(delta.name, subject.first.summary["threats"], texts),
+                figure=figure_name(delta.name, data.first.summary["threats"], texts),
                 change=change(delta.name, delta.delta),
             )
             for delta in found
             if delta.verdict == verdict
         ]
-        if own:
-            sentences.append(texts(f"overview.{verdict}", figures=texts("list.comma").join(own)))
+        if found_verdicts:
+            sentences.append(texts(f"overview.{verdict}", figures=texts("list.comma").join(found_verdicts)))
     return element("p", texts("sentence.space").join(sentences), css="lead")
 
 
-def _measured(subject: ReportData) -> list[str]:
-    texts, first, threat = subject.texts, subject.first, subject.threat
+def _measured(data: ReportData) -> list[str]:
+    texts, first, threat = data.texts, data.first, data.threat
     images = f"{first.summary['data']['images']:,}"
     accuracy, ece = first.value("accuracy"), first.value("ece")
     assert accuracy is not None
@@ -106,13 +106,13 @@ def _measured(subject: ReportData) -> list[str]:
     return lines
 
 
-def _other_conditions(subject: ReportData) -> list[Html]:
+def _other_conditions(data: ReportData) -> list[Html]:
     """A warning for each arm whose figures cannot stand beside the first one's."""
-    first, images = subject.first, f"{subject.first.summary['data']['images']:,}"
+    first, images = data.first, f"{data.first.summary['data']['images']:,}"
     return [
         element(
             "strong",
-            subject.texts(
+            data.texts(
                 "comparison.other_conditions",
                 name=arm.name,
                 first=first.name,
@@ -121,35 +121,37 @@ def _other_conditions(subject: ReportData) -> list[Html]:
             ),
             css="bad",
         )
-        for arm in subject.arms
-        if arm.name in subject.refusals
+        for arm in data.arms
+        if arm.name in data.refusals
     ]
 
 
-def _classes(subject: ReportData) -> list[Html]:
+def _classes(data: ReportData) -> list[Html]:
     """The weakest class of the first arm, and the classes for which it is worse than the current model."""
-    texts, first, threat = subject.texts, subject.first, subject.threat
+    texts, first, threat = data.texts, data.first, data.threat
     lines = []
-    weakest = weakest_class(subject)
+    weakest = weakest_class(data)
     if threat is not None and weakest is not None:
         values = [first.value(class_figure(weakest, condition)) for condition in (CLEAN, threat)]
         clean, robust = ("–" if value is None else number("accuracy", value.value) for value in values)
         lines.append(element("span", texts("classes.worst", name=weakest, clean=clean, robust=robust)))
-    worse = worse_classes(subject)
+    worse = worse_classes(data)
     if worse:
-        told = []
+        sentences = []
         for delta in worse:
             condition, name = read_class_figure(delta.name, first.summary["threats"]) or (CLEAN, delta.name)
             where = condition_name(condition, texts)
-            told.append(texts("classes.worse_one", name=name, condition=where, change=change(delta.name, delta.delta)))
-        words = texts("classes.worse", current=subject.arms[1].name, classes=texts("list.comma").join(told))
+            sentences.append(
+                texts("classes.worse_one", name=name, condition=where, change=change(delta.name, delta.delta))
+            )
+        words = texts("classes.worse", current=data.arms[1].name, classes=texts("list.comma").join(sentences))
         lines.append(element("strong", words, css="bad"))
     return lines
 
 
-def _sanity(subject: ReportData) -> Html:
-    texts = subject.texts
-    verdicts = [check for member in subject.first.members for check in member.records.summary["sanity"]]
+def _sanity(data: ReportData) -> Html:
+    texts = data.texts
+    verdicts = [check for member in data.first.members for check in member.records.summary["sanity"]]
     decided = [check for check in verdicts if check["outcome"] != "not applicable"]
     failed = [check["name"] for check in decided if check["outcome"] == "fail"]
     if not verdicts:
@@ -157,28 +159,28 @@ def _sanity(subject: ReportData) -> Html:
     if not decided:
         return element("span", texts("overview.sanity_undecided"))
     if not failed:
-        attacks = {attack["name"] for attack in subject.first.summary["attacks"]}
+        attacks = {attack["name"] for attack in data.first.summary["attacks"]}
         key = "sanity_pass" if attacks >= STANDARD_ATTACKS else "sanity_pass_weak"
         return element("span", texts(f"overview.{key}", count=len(decided)))
-    named = [sanity_name(name, subject) for name in dict.fromkeys(failed)]
+    named = [sanity_name(name, data) for name in dict.fromkeys(failed)]
     words = texts(
         "overview.sanity_fail", failed=len(failed), count=len(decided), names=texts("list.comma").join(named)
     )
     return element("strong", words, css="bad")
 
 
-def sanity_name(name: str, subject: ReportData) -> str:
+def sanity_name(name: str, data: ReportData) -> str:
     """What people call a check; its own name where the page has none."""
     key = f"sanity.{name}"
-    return subject.texts(key) if key in subject.texts else name
+    return data.texts(key) if key in data.texts else name
 
 
-def _overfitting(subject: ReportData) -> list[str]:
-    drop = subject.first.members[0].overfitting
+def _overfitting(data: ReportData) -> list[str]:
+    drop = data.first.members[0].overfitting
     if drop is None:
         return []
     return [
-        subject.texts(
+        data.texts(
             "overview.overfitting",
             best=number("accuracy", drop["best"]),
             last=number("accuracy", drop["last"]),

@@ -45,12 +45,12 @@ _TRAINING = (
 )
 
 
-def reproduction(subject: ReportData) -> Html:
+def reproduction(data: ReportData) -> Html:
     """For each run the recipe and the commands, then one table of versions and fingerprints."""
-    texts = subject.texts
+    texts = data.texts
     parts = [element("h2", texts("reproduction.title")), element("p", texts("reproduction.intro"))]
-    for _, name, member in subject.members:
-        if len(subject.members) > 1:
+    for _, name, member in data.members:
+        if len(data.members) > 1:
             parts.append(element("h3", name))
         if member.run is None:
             parts.append(missing(texts("trained.no_record", name=name)))
@@ -59,8 +59,8 @@ def reproduction(subject: ReportData) -> Html:
             parts.append(element("pre", recipe_text(member.run)))
         commands = [] if member.run is None else ["adsr train recipe.yaml"]
         parts.append(element("pre", "\n".join([*commands, evaluate_command(member)])))
-    rows = _facts(subject)
-    head = ["", *(name for _, name, _ in subject.members)]
+    rows = _facts(data)
+    head = ["", *(name for _, name, _ in data.members)]
     parts.append(element("div", table(head, rows, label=texts("reproduction.title")), css="codes"))
     return element("section", *parts)
 
@@ -108,10 +108,10 @@ def evaluate_command(member: Member) -> str:
     return shlex.join(words)
 
 
-def _facts(subject: ReportData) -> list[list[str]]:
-    texts = subject.texts
-    summaries = [member.records.summary for _, _, member in subject.members]
-    runs = [member.run or {} for _, _, member in subject.members]
+def _facts(data: ReportData) -> list[list[str]]:
+    texts = data.texts
+    summaries = [member.records.summary for _, _, member in data.members]
+    runs = [member.run or {} for _, _, member in data.members]
     rows = [
         [texts("reproduction.model"), *(summary["model"]["fingerprint"] for summary in summaries)],
         [texts("reproduction.data"), *(summary["data"]["fingerprint"] for summary in summaries)],
@@ -120,13 +120,13 @@ def _facts(subject: ReportData) -> list[list[str]]:
             *(str(run.get("config", {}).get("seed", texts("missing.record"))) for run in runs),
         ],
         [texts("reproduction.seed"), *(str(summary["seed"]) for summary in summaries)],
-        [texts("reproduction.training_versions"), *(_versions(run.get("versions"), subject) for run in runs)],
-        [texts("reproduction.versions"), *(_versions(summary["versions"], subject) for summary in summaries)],
+        [texts("reproduction.training_versions"), *(_versions(run.get("versions"), data) for run in runs)],
+        [texts("reproduction.versions"), *(_versions(summary["versions"], data) for summary in summaries)],
     ]
     return [[row[0], *(element("code", cell) for cell in row[1:])] for row in rows]
 
 
-def _versions(versions: dict[str, str] | None, subject: ReportData) -> str:
+def _versions(versions: dict[str, str] | None, data: ReportData) -> str:
     if not versions:
-        return subject.texts("missing.record")
+        return data.texts("missing.record")
     return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))

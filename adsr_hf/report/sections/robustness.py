@@ -16,38 +16,38 @@ _LEAST_SPAN = 0.2
 _NOISE = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
 
 
-def figures_table(subject: ReportData) -> Html:
+def figures_table(data: ReportData) -> Html:
     """Every figure of every arm with its interval."""
-    texts = subject.texts
+    texts = data.texts
     names = [*_CLEAN, *_CLEAN_LOSSES]
-    threats = list(dict.fromkeys(threat for arm in subject.arms for threat in arm.summary["threats"]))
+    threats = list(dict.fromkeys(threat for arm in data.arms for threat in arm.summary["threats"]))
     for threat in threats:
-        attacks = list(dict.fromkeys(attack["name"] for arm in subject.arms for attack in arm.summary["attacks"]))
+        attacks = list(dict.fromkeys(attack["name"] for arm in data.arms for attack in arm.summary["attacks"]))
         names += [f"{threat}/robust_accuracy", *(f"{threat}/{attack}/robust_accuracy" for attack in attacks)]
         names += [f"{threat}/{name}" for name in _ATTACKED]
     names += _NOISE
     rows = [
-        [figure_name(name, threats, texts), *(with_interval(name, arm.value(name), texts) for arm in subject.arms)]
+        [figure_name(name, threats, texts), *(with_interval(name, arm.value(name), texts) for arm in data.arms)]
         for name in names
     ]
     return element(
         "section",
         element("h2", texts("figures.title")),
         element("p", texts("figures.intro")),
-        table([texts("figures.head"), *(arm.name for arm in subject.arms)], rows, label=texts("figures.title")),
+        table([texts("figures.head"), *(arm.name for arm in data.arms)], rows, label=texts("figures.title")),
     )
 
 
-def attack_curves(subject: ReportData) -> Html:
+def attack_curves(data: ReportData) -> Html:
     """Accuracy against the attacker's radius, one chart for each norm."""
-    texts = subject.texts
-    norms = list(dict.fromkeys(_norm(threat) for arm in subject.arms for threat in arm.summary["threats"]))
+    texts = data.texts
+    norms = list(dict.fromkeys(_norm(threat) for arm in data.arms for threat in arm.summary["threats"]))
     title = element("h2", texts("attack.title"))
     if not norms:
         return element("section", title, missing(texts("attack.missing")))
-    charts = [_attack_chart(norm, subject) for norm in norms]
-    parts = [title, element("p", texts("attack.intro")), legend(subject), grid(charts)]
-    if all(len(arm.summary["threats"]) == 1 for arm in subject.arms):
+    charts = [_attack_chart(norm, data) for norm in norms]
+    parts = [title, element("p", texts("attack.intro")), legend(data), grid(charts)]
+    if all(len(arm.summary["threats"]) == 1 for arm in data.arms):
         parts.append(missing(texts("attack.one_radius")))
     return element("section", *parts)
 
@@ -56,24 +56,30 @@ def _norm(threat: str) -> str:
     return ThreatModel.parse(threat).norm
 
 
-def _attack_chart(norm: str, subject: ReportData) -> Html:
-    texts = subject.texts
+def _attack_chart(norm: str, data: ReportData) -> Html:
+    texts = data.texts
     # Linf radii are read as grey levels of an 8-bit image.
     unit = 255 if norm == "Linf" else 1
     lines = []
-    for arm in subject.arms:
-        own = sorted((ThreatModel.parse(threat).epsilon * unit, threat) for threat in arm.summary["threats"])
+    for arm in data.arms:
+        radii_and_threats = sorted(
+            (ThreatModel.parse(threat).epsilon * unit, threat) for threat in arm.summary["threats"]
+        )
         points = [(0.0, arm.value("accuracy"))]
-        points += [(radius, arm.value(f"{threat}/robust_accuracy")) for radius, threat in own if _norm(threat) == norm]
+        points += [
+            (radius, arm.value(f"{threat}/robust_accuracy"))
+            for radius, threat in radii_and_threats
+            if _norm(threat) == norm
+        ]
         lines.append(_line(arm, points))
-    trained = trained_threat(subject.first.members[0])
+    trained = trained_threat(data.first.members[0])
     marked = None
     if trained is not None and _norm(trained) == norm:
         marked = (ThreatModel.parse(trained).epsilon * unit, texts("attack.trained_against"))
     caption = texts("attack.chart", norm=texts(f"norm.{norm}"))
     drawing = line_chart(
         lines,
-        description=_described(caption, subject, "attack.title"),
+        description=_described(caption, data, "attack.title"),
         x_label=texts(f"attack.axis.{norm}"),
         y_label=texts("axis.accuracy"),
         bounds=(0, 1.02),
@@ -82,31 +88,31 @@ def _attack_chart(norm: str, subject: ReportData) -> Html:
     return figure(drawing, caption)
 
 
-def noise_curves(subject: ReportData) -> Html:
+def noise_curves(data: ReportData) -> Html:
     """Accuracy and changed decisions against severity: the mean over kinds first, then kind by kind."""
-    texts = subject.texts
+    texts = data.texts
     title = element("h2", texts("noise.title"))
-    measured = [name for arm in subject.arms for name in arm.summary["figures"] if name.startswith("noise/")]
+    measured = [name for arm in data.arms for name in arm.summary["figures"] if name.startswith("noise/")]
     kinds = list(dict.fromkeys(name.split("/")[1] for name in measured if name.count("/") == 3))
     severities = sorted({int(name.split("/")[2]) for name in measured if name.count("/") == 3})
     if not kinds:
         return element("section", title, missing(texts("noise.missing")))
-    bounds = _noise_bounds(subject)
+    bounds = _noise_bounds(data)
     means = [
-        _noise_chart(texts("noise.mean_accuracy"), "accuracy", kinds, severities, subject, bounds=bounds, small=False),
-        _noise_chart(texts("noise.mean_flip_rate"), "flip_rate", kinds, severities, subject, bounds=None, small=False),
+        _noise_chart(texts("noise.mean_accuracy"), "accuracy", kinds, severities, data, bounds=bounds, small=False),
+        _noise_chart(texts("noise.mean_flip_rate"), "flip_rate", kinds, severities, data, bounds=None, small=False),
     ]
     small = [
-        _noise_chart(noise_name(kind, texts), "accuracy", [kind], severities, subject, bounds=bounds, small=True)
+        _noise_chart(noise_name(kind, texts), "accuracy", [kind], severities, data, bounds=bounds, small=True)
         for kind in kinds
     ]
-    unmeasured = [arm.name for arm in subject.arms if arm.value("noise/accuracy") is None]
+    unmeasured = [arm.name for arm in data.arms if arm.value("noise/accuracy") is None]
     return element(
         "section",
         title,
         element("p", texts("noise.intro", kinds=len(kinds))),
         *(missing(texts("noise.missing_arm", name=name)) for name in unmeasured),
-        legend(subject),
+        legend(data),
         grid(means),
         element("h3", texts("noise.by_kind")),
         grid(small, small=True),
@@ -119,11 +125,11 @@ def noise_name(kind: str, texts: Texts) -> str:
     return texts(key) if key in texts else kind
 
 
-def _noise_bounds(subject: ReportData) -> tuple[float, float]:
+def _noise_bounds(data: ReportData) -> tuple[float, float]:
     """One vertical axis for all panels of accuracy, as wide as what is on them: on 0–100% they would look flat."""
     values = [
         value
-        for arm in subject.arms
+        for arm in data.arms
         for name in arm.summary["figures"]
         if name == "accuracy" or (name.startswith("noise/") and name.endswith("/accuracy"))
         if (value := arm.value(name)) is not None
@@ -138,23 +144,23 @@ def _noise_chart(
     name: str,
     kinds: list[str],
     severities: list[int],
-    subject: ReportData,
+    data: ReportData,
     *,
     bounds: tuple[float, float] | None,
     small: bool,
 ) -> Html:
     lines = []
-    for arm in subject.arms:
+    for arm in data.arms:
         origin = arm.value("accuracy") if name == "accuracy" else Value(0.0, 0.0, 0.0)
         points: list[tuple[float, Value | None]] = [(0.0, origin)]
         for severity in severities:
             found = [arm.value(f"noise/{kind}/{severity}/{name}") for kind in kinds]
             points.append((float(severity), _mean([entry for entry in found if entry is not None])))
         lines.append(_line(arm, points if any(value for _, value in points[1:]) else []))
-    texts = subject.texts
+    texts = data.texts
     drawing = line_chart(
         lines,
-        description=_described(caption, subject, "noise.title"),
+        description=_described(caption, data, "noise.title"),
         x_label=texts("noise.axis"),
         y_label=texts(f"axis.{name}"),
         bounds=bounds,
@@ -183,6 +189,6 @@ def _line(arm: ShownArm, points: list[tuple[float, Value | None]]) -> Line:
     )
 
 
-def _described(caption: str, subject: ReportData, key: str) -> str:
-    names = subject.texts("list.comma").join(arm.name for arm in subject.arms)
-    return subject.texts("figure.described", title=subject.texts(key), caption=caption, names=names)
+def _described(caption: str, data: ReportData, key: str) -> str:
+    names = data.texts("list.comma").join(arm.name for arm in data.arms)
+    return data.texts("figure.described", title=data.texts(key), caption=caption, names=names)

@@ -10,20 +10,20 @@ from adsr_hf.report.wording import missing, recorded
 _CSS = {"pass": "good", "fail": "bad", "not applicable": "muted"}
 
 
-def sanity(subject: ReportData) -> Html:
+def sanity(data: ReportData) -> Html:
     """A row for each check, a column for each run."""
-    texts = subject.texts
+    texts = data.texts
     parts = [element("h2", texts("checks.title"))]
     verdicts = [
         (name, {check["name"]: check for check in member.records.summary["sanity"]})
-        for _, name, member in subject.members
+        for _, name, member in data.members
     ]
     measured = [(name, check) for name, check in verdicts if check]
     if measured:
         parts.append(element("p", texts("checks.intro")))
         checks = list(dict.fromkeys(name for _, results in measured for name in results))
         rows = [
-            [sanity_name(check, subject), *(_cell(results.get(check), subject) for _, results in measured)]
+            [sanity_name(check, data), *(_cell(results.get(check), data) for _, results in measured)]
             for check in checks
         ]
         head = [texts("checks.head"), *(name for name, _ in measured)]
@@ -32,8 +32,8 @@ def sanity(subject: ReportData) -> Html:
     return element("section", *parts)
 
 
-def _cell(verdict: dict[str, Any] | None, subject: ReportData) -> Html:
-    texts = subject.texts
+def _cell(verdict: dict[str, Any] | None, data: ReportData) -> Html:
+    texts = data.texts
     if verdict is None:
         return element("span", texts("missing.cell"), css="muted")
     outcome = verdict["outcome"]

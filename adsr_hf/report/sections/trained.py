@@ -11,27 +11,25 @@ from adsr_hf.report.wording import missing, recorded, threat_words
 _SPLITS = ("train", "validation", "test")
 
 
-def trained(subject: ReportData) -> Html:
+def trained(data: ReportData) -> Html:
     """A table with a column for each arm."""
-    texts = subject.texts
-    facts = [_facts(arm, texts) for arm in subject.arms]
+    texts = data.texts
+    facts = [_facts(arm, texts) for arm in data.arms]
     keys = list(dict.fromkeys(key for row in facts for key in row))
-    absent = ["–" if arm.members[0].run else texts("missing.record") for arm in subject.arms]
+    absent = ["–" if arm.members[0].run else texts("missing.record") for arm in data.arms]
     rows = [
         [texts(f"trained.{key}"), *(row.get(key, mark) for row, mark in zip(facts, absent, strict=True))]
         for key in keys
     ]
-    unknown = [arm.name for arm in subject.arms if arm.members[0].run is None]
+    unknown = [arm.name for arm in data.arms if arm.members[0].run is None]
     parts = [element("h2", texts("trained.title"))]
-    if len(subject.arms) == 2:
-        parts.append(
-            element("p", texts("trained.roles", candidate=subject.arms[0].name, current=subject.arms[1].name))
-        )
-    content = table(["", *(arm.name for arm in subject.arms)], rows, label=texts("trained.title"))
+    if len(data.arms) == 2:
+        parts.append(element("p", texts("trained.roles", candidate=data.arms[0].name, current=data.arms[1].name)))
+    content = table(["", *(arm.name for arm in data.arms)], rows, label=texts("trained.title"))
     parts.append(element("div", content, css="wordy"))
     parts += [missing(texts("trained.no_record", name=name)) for name in unknown]
-    if subject.threat is not None:
-        parts.append(element("p", texts("trained.threat_words", change=threat_words(subject.threat, texts))))
+    if data.threat is not None:
+        parts.append(element("p", texts("trained.threat_words", change=threat_words(data.threat, texts))))
     return element("section", *parts)
 
 
@@ -80,10 +78,10 @@ def _data(run: dict[str, Any], texts: Texts) -> Html:
     """Name and sizes of the data, and what was done to its images."""
     sizes = [f"{texts(f'split.{name}')} {count:,}" for name in _SPLITS if (count := run["images"].get(name))]
     name = Path(run["data"]["dataset"]).name
-    told = texts("trained.data_sizes", name=name, sizes=texts("list.comma").join(sizes))
+    sizes_in_words = texts("trained.data_sizes", name=name, sizes=texts("list.comma").join(sizes))
     # The summary leads with what stands here already.
     treated = [recorded(part, texts) for part in run["data_summary"].split("; ")[1:]]
-    return joined([told, *(piece for part in treated for piece in (texts("list.comma"), part))])
+    return joined([sizes_in_words, *(piece for part in treated for piece in (texts("list.comma"), part))])
 
 
 def _method(method: str | None, texts: Texts) -> str:

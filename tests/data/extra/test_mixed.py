@@ -111,7 +111,7 @@ def test_labels_and_augmentation_belong_to_the_image() -> None:
     extra_before = 4 * (len(dataset) - OWN)
     for position, (level, example) in enumerate(zip(levels, dataset.__getitems__(range(len(dataset))), strict=True)):
         is_extra = level >= 100
-        source, index = (dataset.extra, level - 100) if is_extra else (dataset.own, level)
+        source, index = (dataset.extra, level - 100) if is_extra else (dataset.base, level)
         epoch = (extra_before + sum(one >= 100 for one in levels[:position])) // EXTRA if is_extra else 4
         (expected,) = source.examples([index], epoch=epoch)
         assert example["labels"] == index % 3

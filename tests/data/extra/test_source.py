@@ -81,7 +81,7 @@ def test_nothing_but_training_changes(image_folder: Folder, load: Callable[..., 
     with_extra, without = load(image_folder({"train/cat": 5}, name="generated")), load(None)
     for name in ("validation", "test"):
         assert getattr(with_extra, name).fingerprint == getattr(without, name).fingerprint
-    assert with_extra.train.own.fingerprint == without.train.fingerprint
+    assert with_extra.train.base.fingerprint == without.train.fingerprint
     assert extra_of(with_extra).augmentation == without.train.augmentation
 
 

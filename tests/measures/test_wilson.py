@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from adsr_hf.measures.accuracy import wilson_interval
+from adsr_hf.measures.statistics import wilson_interval
 
 
 @settings(deadline=None)
