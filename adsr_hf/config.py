@@ -175,7 +175,7 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         threat = ThreatModel(self.norm, ramp * epsilon)
         steps = max(steps, least_steps)
         starts: dict[str, Any] = {"random_start": self.attack_random_start, "restarts": self.attack_restarts}
-        if self.attack_random_start and self.settled_objective in ("trades", "mart"):
+        if self.attack_random_start and self.settled_objective in ("trades", "mart", "ikl"):
             starts["start_deviation"] = NEAR_START
         if self.training_attack == "apgd":
             return AutoPGD(threat, num_steps=steps, **starts)

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from adsr_hf.networks.weights import CheckpointError
+from adsr_hf.settings.method import MethodArguments
 from adsr_hf.training.checkpoints import RUN_FILE
 
 # In a checkpoint's record of its run, beside the settings.
@@ -33,7 +35,8 @@ def saved_run(checkpoint: Path) -> dict[str, Any]:
             "weights, load the model with from_pretrained and train without resume_from_checkpoint"
         )
     saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return saved
+    # A checkpoint of an earlier version was trained with the defaults of what came later.
+    return {field.name: field.default for field in fields(MethodArguments)} | saved
 
 
 def check_same_run(
