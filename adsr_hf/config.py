@@ -18,7 +18,7 @@ from adsr_hf.settings.training_ranges import check_training_ranges
 
 logger = logging.get_logger(__name__)
 
-# Standard deviation of the start's noise in the papers of TRADES and MART.
+# Standard deviation of the start's noise in the papers of TRADES and MART and in IKL's code.
 NEAR_START = 0.001
 # A single step is this many radii long (Wong et al. 2020, section 5).
 SINGLE_STEP = 1.25
