@@ -82,6 +82,19 @@ def test_perturbed_weights_count_a_batch_once(tmp_path: Path) -> None:
     assert means.state_dict()["class_means.sums"][:, -1].sum() == 16
 
 
+def test_mixed_precision_counts_exactly(tmp_path: Path) -> None:
+    """bfloat16 has no 257: sums of predictions are kept in float64, whatever the model computes in."""
+    many = TinyImages(300)
+    trainer = tiny_trainer(
+        tmp_path, method="ikl", bf16=True, train_dataset=many, per_device_train_batch_size=300, max_steps=1
+    )
+    trainer.train()
+    state = trainer.run.method_step.class_means.state_dict()
+    assert state["class_means.sums"].dtype == torch.float64
+    assert torch.equal(state["class_means.sums"][:, -1], torch.bincount(many.labels).double())
+    torch.testing.assert_close(state["class_means.sums"][:, :-1].sum(1), state["class_means.sums"][:, -1])
+
+
 def test_a_continued_run_has_the_means_of_the_uninterrupted_one(tmp_path: Path) -> None:
     """Cut off within the second epoch: its sums come from the checkpoint, its weights from the first."""
     case = Case(method="ikl")
