@@ -19,7 +19,7 @@ from adsr_hf.settings.training_ranges import check_training_ranges
 
 logger = logging.get_logger(__name__)
 
-# Standard deviation of the start's noise in the papers of TRADES and MART.
+# Standard deviation of the start's noise in the papers of TRADES and MART and in IKL's code.
 NEAR_START = 0.001
 # A single step is this many radii long (Wong et al. 2020, section 5).
 SINGLE_STEP = 1.25
@@ -153,7 +153,7 @@ class ADSRConfig(MethodArguments, FineTuningArguments, CalibrationArguments, Tra
         threat = ThreatModel(self.norm, ramp * scheduled.get("epsilon", float(self.epsilon)))
         steps = max(int(scheduled.get("attack_steps", self.attack_steps)), least_steps)
         starts: dict[str, Any] = {"random_start": self.attack_random_start, "restarts": self.attack_restarts}
-        if self.attack_random_start and self.settled_objective in ("trades", "mart"):
+        if self.attack_random_start and self.settled_objective in ("trades", "mart", "ikl"):
             starts["start_deviation"] = NEAR_START
         if self.training_attack == "apgd":
             return AutoPGD(threat, num_steps=steps, **starts)

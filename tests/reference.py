@@ -73,3 +73,24 @@ def loss_and_gradients(model: nn.Module, pixel_values: Tensor, targets: Tensor) 
     loss = cross_entropies(model(pixel_values=pixel_values).logits, targets).mean()
     loss.backward()
     return loss.item(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def ikl_loss(
+    student: nn.Module, images: Tensor, labels: Tensor, targets: Tensor, weights: Tensor, alpha: float, beta: float
+) -> Tensor:
+    """CE(f(x), q) + α/4 Σ_jk w_j w_k (Δm − Δn)²_jk − β Σ_j S(s_j) log r_j, image by image and pair by pair.
+
+    Cui et al., NeurIPS 2024. ``images`` are clean ones, then attacked ones; row y of ``weights`` is that of class y.
+    """
+    losses = []
+    for x, attacked, y, q in zip(*images.chunk(2), labels.tolist(), targets, strict=True):
+        m, n = (student(pixel_values=image[None]).logits[0] for image in (x, attacked))
+        log_s, log_r = (log_softmax(logits[None])[0] for logits in (m, n))
+        pairs = [
+            weights[y, j] * weights[y, k] * ((m[j] - m[k]) - (n[j] - n[k])) ** 2
+            for j in range(len(m))
+            for k in range(len(m))
+        ]
+        cross_entropy = -(log_s.exp().detach() * log_r).sum()
+        losses.append(-(q * log_s).sum() + alpha / 4 * torch.stack(pairs).sum() + beta * cross_entropy)
+    return torch.stack(losses).mean()

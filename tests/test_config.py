@@ -75,7 +75,7 @@ class TestWrongOnPurpose:
             ({"norm": "L1"}, ["norm='L1'", "'Linf'", "'L2'"]),
             ({"norm": "linf"}, ["norm='linf'", "'Linf'"]),
             ({"method": "alp"}, ["method='alp'", "'clean'", "'pgd_at'", "'trades'", "'adsr'"]),
-            ({"objective": "free"}, ["objective='free'", "'trades'", "'mart'"]),
+            ({"objective": "free"}, ["objective='free'", "'trades'", "'mart'", "'ikl'"]),
             ({"labels": "soft"}, ["labels='soft'", "'onehot'", "'label_smoothing'", "'adsr'"]),
             ({"method": "clean", "labels": "adsr"}, ["objective='clean'", "labels='adsr'", "pgd_at"]),
             ({"objective": "clean"}, ["objective='clean'", "labels='adsr'"]),
@@ -87,6 +87,10 @@ class TestWrongOnPurpose:
             ({"trades_beta": -1.0}, ["trades_beta=-1.0", "at least 0", "6"]),
             ({"mart_beta": -1.0}, ["mart_beta=-1.0", "at least 0"]),
             ({"objective": "mart", "mixup": 0.2}, ["mixup=0.2", "objective='mart'", "one true class"]),
+            ({"objective": "ikl", "cutmix": 1.0}, ["cutmix=1", "objective='ikl'", "undefined for mixed", "trades"]),
+            ({"ikl_alpha": -1.0}, ["ikl_alpha=-1.0", "at least 0", "20"]),
+            ({"ikl_beta": -1.0}, ["ikl_beta=-1.0", "at least 0", "4"]),
+            ({"ikl_temperature": 0.0}, ["ikl_temperature=0.0", "positive", "4"]),
             ({"mixup": -0.1}, ["mixup=-0.1", "at least 0"]),
             ({"weight_perturbation": "sam"}, ["weight_perturbation='sam'", "'awp'", "'layerwise_sam'"]),
             ({"weight_perturbation_radius": 0.0}, ["weight_perturbation_radius=0.0", "(0, 1)", "'none'"]),
@@ -266,6 +270,8 @@ class TestWrongOnPurpose:
         ({"method": "clean"}, ("clean", "clean", "onehot")),
         ({"method": "trades"}, ("trades", "trades", "onehot")),
         ({"method": "mart"}, ("mart", "mart", "onehot")),
+        ({"method": "ikl"}, ("ikl", "ikl", "onehot")),
+        ({"objective": "ikl"}, ("adsr", "ikl", "adsr")),
         ({"objective": "trades"}, ("adsr", "trades", "adsr")),
         ({"method": "trades", "labels": "adsr"}, ("adsr", "trades", "adsr")),
         ({"labels": "onehot"}, ("pgd_at", "pgd_at", "onehot")),
@@ -346,7 +352,7 @@ class TestAttacks:
         attack = tiny_config(output_dir, epsilon="8/255", attack_steps=1).attack_at(0)
         assert attack.resolved_step_size == 1.25 * 8 / 255
 
-    @pytest.mark.parametrize("method", ["trades", "mart"])
+    @pytest.mark.parametrize("method", ["trades", "mart", "ikl"])
     def test_comparing_objectives_start_near_the_image(self, output_dir: str, method: str) -> None:
         assert tiny_config(output_dir, method=method).attack_at(0).start_deviation == 0.001
         assert tiny_config(output_dir, method="pgd_at").attack_at(0).start_deviation is None

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_COMPARING = ("trades", "mart")
+from adsr_hf.method.ikl import improved_divergence
+
+_COMPARING = ("trades", "mart", "ikl")
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,9 @@ class Objective:
     """One training loss.
 
     Attributes:
-        name: ``"clean"``, ``"pgd_at"``, ``"trades"`` or ``"mart"``.
-        beta: weight of the divergence in the last two.
+        name: ``"clean"``, ``"pgd_at"``, ``"trades"``, ``"mart"`` or ``"ikl"``.
+        beta: weight of the divergence in TRADES and MART, of its cross-entropy in IKL.
+        alpha: weight of the squared error in IKL.
 
     Example:
         >>> import torch
@@ -32,25 +35,32 @@ class Objective:
 
     name: str
     beta: float = 0.0
+    alpha: float = 0.0
 
     @property
     def compares(self) -> bool:
         """Whether the loss needs the outputs on clean images beside those on attacked ones."""
         return self.name in _COMPARING
 
-    def loss(self, logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, targets: Tensor, labels: Tensor, *, class_weights: Tensor | None = None) -> Tensor:
         """The loss of one batch, a scalar.
 
         Args:
             logits: (B, K), float, of what is trained on; where the objective compares, (2B, K): clean, then attacked.
             targets: (B, K), float probabilities.
             labels: (B,), int64 class indices: MART's true classes.
+            class_weights: (B, K), float probabilities: IKL's weights of each image's true class.
+
+        Raises:
+            ValueError: where IKL gets no weights.
         """
         if not self.compares:
             return soft_cross_entropy(logits, targets)
         clean, adversarial = logits.chunk(2)
         if self.name == "trades":
             return trades(clean, adversarial, targets, beta=self.beta)
+        if self.name == "ikl":
+            return ikl(clean, adversarial, targets, class_weights, alpha=self.alpha, beta=self.beta)
         return mart(clean, adversarial, targets, labels, beta=self.beta)
 
 
@@ -113,6 +123,36 @@ def mart(clean_logits: Tensor, adversarial_logits: Tensor, targets: Tensor, labe
     doubt = 1 - _log_probabilities(clean_logits).gather(1, labels[:, None]).squeeze(1).exp()
     weighted = divergence(clean_logits, adversarial_logits) * doubt
     return soft_cross_entropy(adversarial_logits, targets) + margin.mean() + beta * weighted.mean()
+
+
+def ikl(
+    clean_logits: Tensor,
+    adversarial_logits: Tensor,
+    targets: Tensor,
+    class_weights: Tensor | None,
+    *,
+    alpha: float,
+    beta: float,
+) -> Tensor:
+    """Cross-entropy on clean images plus the improved divergence of the attacked ones, in the place of TRADES' own.
+
+    IKL-AT of Cui et al., *Decoupled Kullback-Leibler Divergence Loss* (NeurIPS 2024, arXiv 2305.13948):
+    :mod:`adsr_hf.method.ikl` derives it and says which part takes what.
+
+    Args:
+        clean_logits, adversarial_logits: (B, K), float, of the same images.
+        targets: (B, K), float probabilities.
+        class_weights: (B, K), float probabilities, of :meth:`adsr_hf.method.ikl.ClassMeans.of`.
+        alpha: at least 0; 20 for CIFAR.
+        beta: at least 0; 4 for CIFAR-10.
+
+    Raises:
+        ValueError: without ``class_weights``.
+    """
+    if class_weights is None:
+        raise ValueError("class_weights=None: objective='ikl' needs the weights of each image's true class, (B, K)")
+    improved = improved_divergence(clean_logits, adversarial_logits, class_weights, alpha=alpha, beta=beta)
+    return soft_cross_entropy(clean_logits, targets) + improved.mean()
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -11,6 +11,12 @@ _OBJECTIVES_IN_WORDS = {
     "pgd_at": "It was trained on attacked images (PGD adversarial training: Madry et al. 2018, arXiv 1706.06083)",
     "trades": "It was trained on clean and attacked images together (TRADES: Zhang et al. 2019, arXiv 1901.08573)",
     "mart": "It was trained on clean and attacked images together (MART: Wang et al., ICLR 2020)",
+    "ikl": "It was trained on clean and attacked images together (IKL-AT: Cui et al., NeurIPS 2024, arXiv 2305.13948)",
+}
+_WEIGHTS = {
+    "trades": ("trades_beta",),
+    "mart": ("mart_beta",),
+    "ikl": ("ikl_alpha", "ikl_beta", "ikl_temperature"),
 }
 _LABELS_IN_WORDS = {
     "onehot": "",
@@ -39,9 +45,7 @@ def evaluation_attack(config: ADSRConfig) -> EvaluationAttack | None:
 def recipe_settings(config: ADSRConfig, *, total_steps: int) -> dict[str, str]:
     """The settings that act in this run, name to value, without paths, names of machines or secrets."""
     settings = {"objective": config.settled_objective, "labels": config.settled_labels}
-    for objective in ("trades", "mart"):
-        if config.settled_objective == objective:
-            settings[f"{objective}_beta"] = f"{getattr(config, f'{objective}_beta'):g}"
+    settings |= {name: f"{getattr(config, name):g}" for name in _WEIGHTS.get(config.settled_objective, ())}
     settings |= _attack_settings(config) if config.attacks else {}
     if config.rectifies:
         for name in ("temperature", "interpolation"):

@@ -132,12 +132,12 @@ def _training_step(config: ADSRConfig, per_attack_step: float, per_weight_step: 
     """Seconds for one batch, with everything that the settings ask for beside the weights' own gradient."""
     # A forward pass alone is about a third of a forward and backward one.
     forward = per_weight_step / 3
-    compares = config.settled_objective in ("trades", "mart")
+    compares = config.settled_objective in ("trades", "mart", "ikl")
     weight_passes = (2 if compares else 1) * (1 if config.weight_perturbation == "none" else 2)
     seconds = weight_passes * per_weight_step + (forward if config.rectifies else 0)
     if config.attacks:
         seconds += config.attack_restarts * config.attack_steps * per_attack_step
-        seconds += forward if config.settled_objective == "trades" else 0
+        seconds += forward if config.settled_objective in ("trades", "ikl") else 0
     return seconds
 
 

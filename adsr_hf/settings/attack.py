@@ -55,7 +55,7 @@ class AttackArguments(AttackScheduleArguments):
     attack_random_start: bool = setting(
         True,
         "Start the training attack at a random point: uniform in the ball, or within 0.001 of the image for "
-        "TRADES and MART, as in their papers. Keep it on.",
+        "TRADES, MART and IKL, as in their papers. Keep it on.",
     )
     attack_mode: Literal["eval", "train"] = setting(
         "eval",

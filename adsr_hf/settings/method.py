@@ -5,12 +5,13 @@ from typing import Literal
 
 from adsr_hf.settings.attack import AttackArguments
 from adsr_hf.settings.checks import in_range, is_finite, one_of
+from adsr_hf.settings.ikl import IKLArguments
 from adsr_hf.settings.learning_rate import LearningRateArguments
 from adsr_hf.settings.regularization import RegularizationArguments
 from adsr_hf.settings.resumption import ResumptionArguments
 from adsr_hf.settings.setting import setting
 
-OBJECTIVES = ("clean", "pgd_at", "trades", "mart")
+OBJECTIVES = ("clean", "pgd_at", "trades", "mart", "ikl")
 LABELS = ("onehot", "label_smoothing", "adsr")
 
 # What each method stands for: an objective and a source of labels.
@@ -19,12 +20,15 @@ METHODS = {
     "pgd_at": ("pgd_at", "onehot"),
     "trades": ("trades", "onehot"),
     "mart": ("mart", "onehot"),
+    "ikl": ("ikl", "onehot"),
     "adsr": ("pgd_at", "adsr"),
 }
 
 
 @dataclass
-class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArguments, ResumptionArguments):
+class MethodArguments(
+    AttackArguments, IKLArguments, RegularizationArguments, LearningRateArguments, ResumptionArguments
+):
     """How to train and how to measure. Every field is checked when the object is built.
 
     ``objective`` and ``labels`` hold what departs from the method; the pair that is trained with is
@@ -37,15 +41,15 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
     # A field of TrainingArguments, not one of this class.
     label_smoothing_factor = 0.0
 
-    method: Literal["clean", "pgd_at", "trades", "mart", "adsr"] = setting(
+    method: Literal["clean", "pgd_at", "trades", "mart", "ikl", "adsr"] = setting(
         "adsr",
         "Shorthand for an objective and its labels: 'clean' (cross-entropy on clean images), 'pgd_at' "
-        "(adversarial training, Madry et al. 2018), 'trades' (Zhang et al. 2019), 'mart' (Wang et al. 2020), each "
-        "on one-hot labels, or 'adsr' (pgd_at against labels rectified by the model's moving average: ADR, Wu et "
-        "al., ICLR 2024, arXiv 2305.12118). objective and labels override it. Compare 'adsr' with 'pgd_at' before "
-        "you believe its gain.",
+        "(adversarial training, Madry et al. 2018), 'trades' (Zhang et al. 2019), 'mart' (Wang et al. 2020), 'ikl' "
+        "(IKL-AT: Cui et al., NeurIPS 2024, arXiv 2305.13948), each on one-hot labels, or 'adsr' (pgd_at "
+        "against labels rectified by the model's moving average: ADR, Wu et al., ICLR 2024, arXiv 2305.12118). "
+        "objective and labels override it. Compare 'adsr' with 'pgd_at' before you believe its gain.",
     )
-    objective: Literal["clean", "pgd_at", "trades", "mart"] | None = setting(
+    objective: Literal["clean", "pgd_at", "trades", "mart", "ikl"] | None = setting(
         None,
         "Loss to train with, whatever the labels; default: the method's. ADSR in its TRADES form is method 'adsr' "
         "with objective 'trades'.",
@@ -170,6 +174,7 @@ class MethodArguments(AttackArguments, RegularizationArguments, LearningRateArgu
         self.check_resumption()
         self._check_labels()
         self.check_regularization(objective=self.settled_objective)
+        self.check_ikl(objective=self.settled_objective, mixup=self.mixup, cutmix=self.cutmix)
         if self.evaluate_weights == "teacher" and not self.keeps_teacher:
             raise ValueError(
                 f"evaluate_weights='teacher' but method={self.method!r} with publish='student' keeps no teacher; set "

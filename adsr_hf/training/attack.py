@@ -121,7 +121,7 @@ class TrainingAttack:
         Args:
             model: the bare model; with ``attack_precision='bf16'`` a copy of it is attacked.
             pixels: (B, C, H, W), float32, in [0, 1].
-            targets: (B, K), float probabilities, which TRADES' attack does not see.
+            targets: (B, K), float probabilities, which the attack of TRADES and IKL does not see.
             others: what else the model takes.
             position: where the run stands.
 
@@ -135,7 +135,7 @@ class TrainingAttack:
 
         def search(logits_fn: LogitsFunction) -> Any:
             reference = targets
-            if self._args.settled_objective == "trades":
+            if self._args.settled_objective in ("trades", "ikl"):
                 # Cross-entropy against the clean output has the gradient of KL(f(x) ‖ f(x')).
                 with torch.no_grad():
                     reference = torch.softmax(logits_fn(pixels).float(), dim=1)

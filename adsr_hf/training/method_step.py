@@ -17,6 +17,7 @@ from adsr_hf.networks.normalisation import NormalisationCheck
 from adsr_hf.networks.pixels import PixelSpace
 from adsr_hf.training.attack import TrainingAttack
 from adsr_hf.training.batch import Batch, normalised, repeated
+from adsr_hf.training.class_means_keeper import ClassMeansKeeper
 from adsr_hf.training.compilation import CompiledNetworks
 from adsr_hf.training.meters import TrainingMeters
 from adsr_hf.training.optimization import weight_perturbation_for
@@ -32,6 +33,7 @@ class MethodStep:
     Attributes:
         teacher: gives the targets.
         attack: finds the images.
+        class_means: weighs the images' classes; keeps nothing where the objective weighs none.
         weight_perturbation: moves the weights for a step; None where nothing does.
         meters: gets the figures.
 
@@ -59,6 +61,7 @@ class MethodStep:
         self.attack = TrainingAttack(
             args, pixel_space=pixel_space, num_classes=num_classes, accelerator=accelerator, compiled=compiled
         )
+        self.class_means = ClassMeansKeeper(args, num_classes=num_classes, accelerator=accelerator)
         self.meters = TrainingMeters()
         self.weight_perturbation: WeightPerturbation | None = None
         self._normalisation: NormalisationCheck | None = None
@@ -82,6 +85,7 @@ class MethodStep:
         self.attack.begin(model)
         self.weight_perturbation = weight_perturbation_for(self._args, model)
         self.teacher.begin(model, self._pixel_space)
+        self.class_means.begin()
         self._normalisation = NormalisationCheck(self._pixel_space)
 
     def pixels(self, batch: Batch) -> Tensor:
@@ -139,18 +143,21 @@ class MethodStep:
                 self._log(seen)
             attacked = normalised(adversarial, self._pixel_space, like=pixel_values)
             trained = [pixel_values, attacked] if objective.compares else [attacked]
+        weights = self.class_means.weights(labels, position)
         values, others = torch.cat(trained), repeated(others, len(labels), len(trained))
 
         def loss_of(outputs: Any) -> Tensor:
-            return objective.loss(logits_of(outputs, classes), targets, labels)
+            return objective.loss(logits_of(outputs, classes), targets, labels, class_weights=weights)
 
         self._perturb(lambda network: loss_of(network(pixel_values=values, **others)) * share, position)
         outputs = model(pixel_values=values, **others)
         loss = loss_of(outputs)
         refuse_infinite(loss, step=position.step, output_dir=args.output_dir)
+        logits = logits_of(outputs, classes).detach()
+        # An objective with class means compares: clean images come first.
+        self.class_means.add(logits[: len(labels)], labels)
         if args.attacks:
-            answers = logits_of(outputs, classes).detach()[-len(labels) :].argmax(1)
-            figures["attack_success"] = (answers != labels).float().mean()
+            figures["attack_success"] = (logits[-len(labels) :].argmax(1) != labels).float().mean()
         self.meters.add(figures, images=len(labels))
         return loss * share, outputs
 

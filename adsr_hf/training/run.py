@@ -67,6 +67,7 @@ class TrainingRun:
         attack = self.method_step.attack
         own_parts = [
             Part("collapse guard", attack.guard, shared=True),
+            Part("mean predictions of classes", self.method_step.class_means, shared=True),
             Part("random starts", attack),
             Part("figures since the last log line", self.method_step.meters),
         ]
@@ -139,6 +140,7 @@ class TrainingRun:
         self.checkpointer.last, self.identity.changes = None, []
         self.set_up(model)
         position = self.position(state, loader)
+        self.method_step.class_means.check(position)
         if resume is not None:
             settings = self._settings(model, state, total_batch_size)
             by_length = self.method_step.schedules_by_length(position)

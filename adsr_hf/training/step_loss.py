@@ -41,8 +41,9 @@ class StepLoss:
     def objective(self) -> Objective:
         """The method's."""
         self._methods_was_asked = True
-        name = self._args.settled_objective
-        return Objective(name, {"trades": self._args.trades_beta, "mart": self._args.mart_beta}.get(name, 0.0))
+        args, name = self._args, self._args.settled_objective
+        betas = {"trades": args.trades_beta, "mart": args.mart_beta, "ikl": args.ikl_beta}
+        return Objective(name, betas.get(name, 0.0), args.ikl_alpha if name == "ikl" else 0.0)
 
     def upstream(
         self,

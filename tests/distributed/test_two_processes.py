@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from adsr_hf.records.checkpoint_folders import checkpoint_folders
 from adsr_hf.training.checkpoints import number_of_processes, verify_checkpoint
 from tests import training_worker
 from tests.snapshots import as_json
+from tests.tiny import CLASSES
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +39,8 @@ NO_NOISE = {"attack_random_start": False}
 # Plain descent: Adam divides by gradients that are zero but for rounding.
 PERTURBED = NO_NOISE | {"objective": "mart", "weight_perturbation": "awp", "weight_perturbation_radius": 0.02}
 PERTURBED |= {"optim": "sgd", "learning_rate": 0.1}
+# A radius that moves nothing: each process starts its attacks elsewhere.
+IKL = {"objective": "ikl", "epsilon": 1e-5, "optim": "sgd", "learning_rate": 0.1}
 
 
 def _launch(tasks: list[dict[str, Any]]) -> subprocess.Popen[str]:
@@ -86,6 +90,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks = [
         task("two", augmented=True, config=NO_NOISE),
         task("two_perturbed", augmented=True, config=PERTURBED),
+        task("two_ikl", augmented=True, config=IKL),
         task("whole", **common),
         task("cut", crash_after=7, **common),
         task("continued", "cut", resume=True, model_seed=99, **common),
@@ -96,6 +101,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             task("one", augmented=True, config=ONE | NO_NOISE),
             task("one_perturbed", augmented=True, config=ONE | PERTURBED),
+            task("one_ikl", augmented=True, config=ONE | IKL),
         ]
     )
     output = _finish(process, seconds=120)
@@ -115,6 +121,17 @@ def test_two_processes_train_the_model_that_one_trains(runs: Path, kind: str) ->
         assert found.keys() == expected.keys()
         for name, tensor in expected.items():
             assert (found[name] - tensor).abs().max() < 1e-5, name
+
+
+def test_class_means_are_those_of_all_images_in_both_processes(runs: Path) -> None:
+    one, *both = (
+        load_file(runs / name / "checkpoint-5" / f"process_{rank}.safetensors")
+        for name, rank in (("one_ikl", 0), ("two_ikl", 0), ("two_ikl", 1))
+    )
+    assert (one["class_means"] - 1 / CLASSES).abs().max() > 1e-3
+    for name in ("class_means", "class_means.sums", "class_means.epoch"):
+        assert torch.equal(both[0][name], both[1][name])
+        assert (both[0][name] - one[name]).abs().max() < 1e-5
 
 
 def test_logged_figures_are_means_over_both_processes(runs: Path) -> None:

@@ -22,9 +22,10 @@ from adsr_hf.publishing.card_facts import (
     hub_name,
     measurements,
 )
+from adsr_hf.publishing.card_settings import method_in_words, recipe_settings
 from adsr_hf.publishing.card_text import card_text
 from adsr_hf.publishing.hub import card_metadata, model_card
-from tests.tiny import TinyImages, tiny_trainer, tiny_vit
+from tests.tiny import TinyImages, tiny_config, tiny_trainer, tiny_vit
 
 TEST = Measurement("test", 500, {"accuracy": 0.824, "robust_accuracy": 0.41, "ece": 0.041, "robust_ece": 0.2})
 FACTS = CardFacts(
@@ -255,3 +256,21 @@ def test_hub_names_and_paths_are_told_apart(tmp_path: Path, monkeypatch: pytest.
     assert hub_name("uoft-cs/cifar10") == "uoft-cs/cifar10"
     for path in ("owner/local", "/home/me/model", "./a/b", "~/model", "../a/b", "digits", "a/b/c", ""):
         assert hub_name(path) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "paper", "weights"),
+    [
+        ("trades", "Zhang et al. 2019", {"trades_beta": "6"}),
+        ("mart", "Wang et al., ICLR 2020", {"mart_beta": "5"}),
+        ("ikl", "Cui et al., NeurIPS 2024", {"ikl_alpha": "20", "ikl_beta": "4", "ikl_temperature": "4"}),
+    ],
+)
+def test_a_comparing_objective_has_its_paper_and_its_weights(
+    tmp_path: Path, method: str, paper: str, weights: dict[str, str]
+) -> None:
+    config = tiny_config(tmp_path, method=method)
+    assert paper in method_in_words(config)
+    settings = recipe_settings(config, total_steps=3)
+    of_objectives = ("trades_", "mart_", "ikl_")
+    assert {name: value for name, value in settings.items() if name.startswith(of_objectives)} == weights

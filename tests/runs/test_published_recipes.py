@@ -57,9 +57,10 @@ def test_recipe_is_valid_and_is_what_its_name_says(recipe: Path) -> None:
     config = described.config
     assert config.rectifies == ("adsr" in words)
     assert (config.settled_objective == "trades") == ("trades" in words)
+    assert (config.settled_objective == "ikl") == ("ikl" in words)
     assert (config.settled_objective == "clean") == ("clean" in words)
     assert (config.weight_perturbation == "layerwise_sam") == ("awp" in words)
-    if "resnet18" in words:
+    if {"resnet18", "resnet34"} & set(words):
         assert (config.publish == "teacher") == ("wa" in words)
         assert described.model.model_type == "adsr_cifar_resnet"
     else:
@@ -126,6 +127,22 @@ def test_the_papers_presets(name: str) -> None:
     assert config.weight_decay == 5e-4
 
 
+def test_the_preset_of_ikl() -> None:
+    """Cui et al., NeurIPS 2024, and the script behind their figure."""
+    described = load_recipe(ROOT / "recipes" / "cifar10" / "wide_resnet34_10_ikl_wa.yaml", ON_CPU)
+    config = described.config
+    assert (config.method, config.ikl_alpha, config.ikl_beta, config.ikl_temperature) == ("ikl", 20.0, 4.0, 4.0)
+    assert (config.num_train_epochs, config.per_device_train_batch_size, config.learning_rate) == (200, 128, 0.2)
+    assert (config.weight_perturbation, config.weight_perturbation_radius) == ("awp", 0.005)
+    first, last = (config.attack_at(epoch=0, ramp=ramp) for ramp in (0.5, 1.0))
+    assert (first.num_steps, last.num_steps) == (5, 5)
+    assert first.threat.epsilon == pytest.approx(4 / 255)
+    assert last.threat.epsilon == pytest.approx(8 / 255)
+    for attack in (first, last):
+        assert attack.resolved_step_size == pytest.approx(attack.threat.epsilon / 2)
+        assert attack.start_deviation == 0.001
+
+
 # ---- stand-ins ------------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +190,7 @@ def on_stand_ins(path: Path, folder: Path, *, whole_network: bool = False) -> Re
         "dataset": stand_in_data(folder / "own", recipe, side, "train", recipe.get("test_split", "test")),
         "num_train_epochs": 1,
         "epsilon_ramp_epochs": min(recipe.get("epsilon_ramp_epochs", 0), 1),
+        "weight_perturbation_warmup_epochs": min(recipe.get("weight_perturbation_warmup_epochs", 0), 0.5),
         "validation_fraction": 0.3,
         "per_device_train_batch_size": 4,
         "dataloader_num_workers": 0,
@@ -206,6 +224,7 @@ def check_run(described: Recipe, folder: Path) -> None:
 QUICK = [
     "cifar10/resnet18_adsr_wa_awp",
     "cifar10/preact_resnet18_adsr_wa_awp_extra",
+    "cifar10/wide_resnet34_10_ikl_wa",
     "cifar100/vit_small_adsr",
 ]
 

@@ -1,4 +1,4 @@
-"""TRADES, MART, weight perturbation and mixing, each a real training step against float64 written anew."""
+"""TRADES, MART, IKL, weight perturbation and mixing, each a real training step against float64 written anew."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -83,7 +83,7 @@ def assert_gradients_agree(found: dict[str, Any], expected: dict[str, Tensor]) -
 
 
 @pytest.mark.parametrize("labels", ["onehot", "label_smoothing", "adsr"])
-@pytest.mark.parametrize("objective", ["trades", "mart"])
+@pytest.mark.parametrize("objective", ["trades", "mart", "ikl"])
 def test_a_step_equals_float64(tmp_path: Path, objective: str, labels: str) -> None:
     smoothing = 0.1 if labels == "label_smoothing" else 0.0
     trainer = record(
@@ -97,16 +97,21 @@ def test_a_step_equals_float64(tmp_path: Path, objective: str, labels: str) -> N
     student, targets = done.student.double().train(), targets_of(done, labels)
     if objective == "trades":
         loss = trades_loss(student, clean, adversarial, targets, 6.0)
+    elif objective == "ikl":
+        # In the first epoch all classes weigh the same.
+        even = torch.full((CLASSES, CLASSES), 1 / CLASSES).double()
+        loss = reference.ikl_loss(student, done.seen.double(), done.inputs["labels"], targets, even, 20.0, 4.0)
     else:
         loss = mart_loss(student, clean, adversarial, targets, done.inputs["labels"], 5.0)
     assert done.loss == pytest.approx(loss.item(), rel=1e-6)
     assert_gradients_agree(trainer.gradients[2], gradients_of(student, loss))
 
 
-def test_trades_attack_maximises_the_divergence_and_never_sees_the_label(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["trades", "ikl"])
+def test_attack_maximises_the_divergence_and_never_sees_the_label(tmp_path: Path, method: str) -> None:
     """From the image's neighbourhood, the same steps along the divergence's own gradient, in float64."""
     model = tiny_vit().double()
-    trainer = tiny_trainer(tmp_path, model=model, method="trades", attack_steps=STEPS, max_steps=1)
+    trainer = tiny_trainer(tmp_path, model=model, method=method, attack_steps=STEPS, max_steps=1)
     trainer.train()
     batch = TinyImages(6).batch()
     pixels = batch["pixel_values"] * channels(STD) + channels(MEAN)
@@ -138,11 +143,12 @@ def test_trades_attack_maximises_the_divergence_and_never_sees_the_label(tmp_pat
     torch.testing.assert_close(attacked[0].double()[~undecided], current[~undecided], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["trades", "ikl"])
 @pytest.mark.parametrize("steps", [1, 3, 7])
-def test_trades_makes_k_plus_2_student_forwards(tmp_path: Path, steps: int) -> None:
+def test_comparing_makes_k_plus_2_student_forwards(tmp_path: Path, steps: int, method: str) -> None:
     calls: list[int] = []
     model = tiny_vit()
-    trainer = tiny_trainer(tmp_path, model=model, method="trades", attack_steps=steps, max_steps=1)
+    trainer = tiny_trainer(tmp_path, model=model, method=method, attack_steps=steps, max_steps=1)
     model.register_forward_pre_hook(lambda *_: calls.append(1))
     trainer.train()
     # The first finds out whether the model has a loss of its own.

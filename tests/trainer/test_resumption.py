@@ -15,6 +15,7 @@ from tests.tiny_runs import AugmentedImages, Case
 CASES = {
     "adsr": Case(),
     "pgd_at": Case(method="pgd_at"),
+    "ikl": Case(method="ikl"),
     "accumulation": Case(per_device_train_batch_size=4, gradient_accumulation_steps=2),
     "ragged accumulation": Case(per_device_train_batch_size=5, gradient_accumulation_steps=2),
     "bf16": Case(bf16=True),
