@@ -128,7 +128,7 @@ def whole_step(trainer: ADSRTrainer, batch: dict[str, Tensor]) -> None:
     trainer.training_step(model, batch)
     trainer.accelerator.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
     trainer.optimizer.step()
-    trainer.run.after_optimizer_step(trainer.model, step=trainer.state.global_step)
+    trainer.run.after_optimizer_step(trainer.model, trainer.state)
     trainer.lr_scheduler.step()
     model.zero_grad()
     trainer.state.global_step += 1

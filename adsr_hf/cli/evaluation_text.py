@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
+from adsr_hf.evaluation.figure_names import CLEAN, EXPECTED_ROBUSTNESS_FIGURES, attacked_name, class_figure
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.measures.majority import majority_warning
 from adsr_hf.records.text_tables import as_text, quoted
@@ -43,6 +43,13 @@ def _averages(records: EvaluationRecords) -> str:
                 _percent(confidence["value"]),
             ]
         )
+    for name in EXPECTED_ROBUSTNESS_FIGURES:
+        if name in figures:
+            low, high = figures[name]["interval"]
+            interval = f"{100 * low:.1f} to {100 * high:.1f}"
+            rows.append(
+                [f"expected, {name.partition('/')[0]}", _percent(figures[name]["value"]), interval, "", "", ""]
+            )
     rows.append([f"always {quoted(majority['class'])}", _percent(majority["share"]), "", "", "", ""])
     return as_text(rows)
 

@@ -9,9 +9,15 @@ from adsr_hf.decision.deltas import Delta, delta_of, higher_is_better, run_delta
 from adsr_hf.decision.differences import Scope
 from adsr_hf.decision.latency import LatencyPair, measure_latency
 from adsr_hf.evaluation.classes import majority_of
-from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure, figure_kind
+from adsr_hf.evaluation.figure_names import (
+    CLEAN,
+    EXPECTED_ROBUSTNESS_FIGURES,
+    attacked_name,
+    class_figure,
+    figure_kind,
+)
 from adsr_hf.evaluation.records import EvaluationRecords
-from adsr_hf.evaluation.vectors import ERROR_RATES
+from adsr_hf.evaluation.vectors import ERROR_RATES, figure_vector
 from adsr_hf.measures.statistics import holm
 
 NOISE_FIGURES = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
@@ -153,7 +159,7 @@ def not_beaten(arm: Arm) -> list[str]:
 def _per_image(candidate: Arm, current: Arm) -> tuple[list[Delta], dict[str, str]]:
     records = candidate.members[0].records
     threats = records.threats
-    names = ["accuracy"]
+    names = ["accuracy", *(name for name in EXPECTED_ROBUSTNESS_FIGURES if figure_vector(records, name) is not None)]
     for threat in threats:
         names.append(f"{threat}/robust_accuracy")
         # After the last attack an image stands against all of them: that figure is there already.

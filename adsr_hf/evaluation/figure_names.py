@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
+from adsr_hf.settings.radius import NORMS
+
 CLEAN = "clean"
+EXPECTED_ROBUSTNESS = "expected_robustness"
+# Of each norm that threats can have.
+EXPECTED_ROBUSTNESS_FIGURES = tuple(f"{norm}/{EXPECTED_ROBUSTNESS}" for norm in NORMS)
 
 _CLASS_FIGURE = "class_accuracy/"
 _CLASS_FIGURE_UNDER_ATTACK = "/class_robust_accuracy/"

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from adsr_hf.evaluation.classes import class_figures
-from adsr_hf.evaluation.figure_names import CLEAN, attacked_name
+from adsr_hf.evaluation.figure_names import CLEAN, EXPECTED_ROBUSTNESS_FIGURES, attacked_name
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.stability import stability_figures
 from adsr_hf.evaluation.vectors import figure_vector
@@ -22,7 +22,8 @@ def figures_of(records: EvaluationRecords, seed: int, *, resamples: int | None =
 
     Clean: ``accuracy`` and the calibration figures. For each threat T: ``T/robust_accuracy`` (right clean and under
     every attack), ``T/A/robust_accuracy`` (under attack A and those before it), and ``T/robust_ece`` and the other
-    calibration figures on the worst images found, each with ``robust_`` before its name. Noise: see
+    calibration figures on the worst images found, each with ``robust_`` before its name. Where several radii of a norm
+    N were measured, ``N/expected_robustness``: see :func:`adsr_hf.evaluation.vectors.expected_robustness`. Noise: see
     :func:`adsr_hf.evaluation.stability.stability_figures`. Class by class: see
     :func:`adsr_hf.evaluation.classes.class_figures`.
 
@@ -40,6 +41,10 @@ def figures_of(records: EvaluationRecords, seed: int, *, resamples: int | None =
         figures |= {name: intervals.share(_vector(records, name)) for name in names}
         calibration = intervals.calibration(records.logits(f"{threat}.worst"), labels)
         figures |= {attacked_name(name, threat): entry for name, entry in calibration.items()}
+    for name in EXPECTED_ROBUSTNESS_FIGURES:
+        vector = figure_vector(records, name)
+        if vector is not None:
+            figures[name] = intervals.mean(vector)
     return figures | class_figures(records) | _noise_figures(records, intervals)
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from adsr_hf.evaluation.figure_names import CLEAN, read_class_figure
+from adsr_hf.attacks import ThreatModel
+from adsr_hf.evaluation.figure_names import CLEAN, EXPECTED_ROBUSTNESS_FIGURES, read_class_figure
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.stability import stability_figures
 
@@ -19,6 +20,8 @@ def figure_vector(records: EvaluationRecords, name: str) -> np.ndarray | None:
     """
     if name == "accuracy":
         return right_under(records, CLEAN).astype(np.float64)
+    if name in EXPECTED_ROBUSTNESS_FIGURES:
+        return expected_robustness(records, name.partition("/")[0])
     of_class = read_class_figure(name, records.threats)
     if of_class is not None:
         return _of_class(records, *of_class)
@@ -48,6 +51,36 @@ def right_under(records: EvaluationRecords, condition: str) -> np.ndarray:
         predictions_under(records, condition) == labels
     )
     return right
+
+
+def expected_robustness(records: EvaluationRecords, norm: str) -> np.ndarray | None:
+    """Each image's share of the radii from 0 to the largest one measured at which it stands; None below two radii.
+
+    Ngnawé et al., ICLR 2026 (arXiv 2509.23325) average accuracy over radii from 0 to the target. With radii
+    0 = r_0 < r_1 < … < r_m of one norm, r_0 the clean image, and s_k = 1 where an image is right at every radius up to
+    r_k, an image has Σ_k (r_{k+1} − r_k) (s_k + s_{k+1}) / (2 r_m): the trapezoidal rule. What fools the model within
+    a radius lies within every larger one, so that an image which an attack at a larger radius missed counts as fallen.
+
+    Args:
+        records: of an evaluation, under threats of any norms.
+        norm: whose radii are averaged over.
+
+    Returns:
+        (N,), float64, in [0, 1].
+    """
+    threats = [ThreatModel.parse(threat) for threat in records.threats]
+    chosen = sorted((threat for threat in threats if threat.norm == norm and threat.epsilon > 0), key=_radius)
+    if len(chosen) < 2:
+        return None
+    radii = np.array([0.0, *map(_radius, chosen)])
+    right = np.stack([right_under(records, condition) for condition in (CLEAN, *map(str, chosen))])
+    stands = np.logical_and.accumulate(right).astype(np.float64)
+    value: np.ndarray = np.trapezoid(stands, radii, axis=0) / radii[-1]
+    return value
+
+
+def _radius(threat: ThreatModel) -> float:
+    return threat.epsilon
 
 
 def _of_class(records: EvaluationRecords, condition: str, class_name: str) -> np.ndarray | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
 from adsr_hf.decision.compare import corrected, not_beaten
 from adsr_hf.decision.deltas import Delta, delta_of
-from adsr_hf.evaluation.figure_names import attacked_name, class_figure
+from adsr_hf.evaluation.figure_names import EXPECTED_ROBUSTNESS_FIGURES, attacked_name, class_figure
 from adsr_hf.evaluation.records import SUMMARY_FILE
 from adsr_hf.settings.errors import RecordsError
 from adsr_hf.study.cells import LOG_FILE, Cell, end_of, is_finished
@@ -154,7 +154,7 @@ def figure_names(threats: list[str], attacks: list[str]) -> list[str]:
     ]
     calibration = ["ece", *(f"{threat}/robust_ece" for threat in threats), "ece_after_temperature"]
     worst = [attacked_name(WORST_CLASS, threat) for threat in threats]
-    return ["accuracy", *robust, *worst, *calibration, *_NOISE_FIGURES, *RUN_FIGURES]
+    return ["accuracy", *EXPECTED_ROBUSTNESS_FIGURES, *robust, *worst, *calibration, *_NOISE_FIGURES, *RUN_FIGURES]
 
 
 def _rows(study: Study, variant: str, arm: str) -> list[_Row]:

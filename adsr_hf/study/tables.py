@@ -28,6 +28,8 @@ _HOLDS = {
 }
 _NAMES = {
     "accuracy": "clean accuracy",
+    "Linf/expected_robustness": "expected robustness, Linf",
+    "L2/expected_robustness": "expected robustness, L2",
     "ece": "ECE",
     "ece_after_temperature": "ECE, one temperature",
     "noise/accuracy": "accuracy under noise",

@@ -28,7 +28,7 @@ def images_of(model: nn.Module, count: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), [("Linf", 0.05), ("L2", 0.3)])
-@pytest.mark.parametrize("num_classes", [2, 3, 4, 12])
+@pytest.mark.parametrize("num_classes", [2, 3, 4, pytest.param(12, marks=pytest.mark.slow)])
 def test_every_attack_stays_inside_and_finds_something(norm: str, epsilon: float, num_classes: int) -> None:
     model = network(num_classes)
     pixels, labels = images_of(model, 40)
@@ -44,7 +44,7 @@ def test_every_attack_stays_inside_and_finds_something(norm: str, epsilon: float
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("Linf", 0.05), ("L2", 0.3)])
+@pytest.mark.parametrize(("norm", "epsilon"), [("Linf", 0.05), pytest.param("L2", 0.3, marks=pytest.mark.slow)])
 def test_a_row_does_not_depend_on_its_batch(norm: str, epsilon: float) -> None:
     model = network(5)
     pixels, labels = images_of(model, 70)
@@ -83,7 +83,7 @@ def test_rows_of_a_transformer_are_bit_equal_wherever_they_stand() -> None:
         assert torch.equal(part_gradient, gradient[part])
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("Linf", 0.03), ("L2", 0.2)])
+@pytest.mark.parametrize(("norm", "epsilon"), [("Linf", 0.03), pytest.param("L2", 0.2, marks=pytest.mark.slow)])
 def test_autopgd_and_fab_equal_the_authors_own_run(norm: str, epsilon: float) -> None:
     """Without randomness (FAB), image by image; with it (APGD, Square), in what they reach."""
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted

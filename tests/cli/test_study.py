@@ -50,7 +50,7 @@ def test_a_missing_study_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_finished_study_writes_its_tables_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = fake_study(tmp_path, {"AT": {}, "AT + LS": {}})
-    assert main(["study", str(study.path)]) == 0
+    assert main(["study", str(tmp_path / "study.yaml")]) == 0
     printed = capsys.readouterr().out
     assert "A study: 4 cells (2 arms × 2 seeds), 4 finished; to" in printed
     assert "AT + LS" in printed
@@ -65,7 +65,7 @@ def test_what_is_finished_can_be_looked_at_while_the_rest_waits(
     failed = study.cells[1]
     begin(failed)
     finish(failed, error="RuntimeError: x", seconds=1.0)
-    assert main(["study", str(study.path), "--only_table", "true"]) == 1
+    assert main(["study", str(tmp_path / "study.yaml"), "--only_table", "true"]) == 1
     printed = capsys.readouterr().out
     assert "AT + LS, seed 0: RuntimeError: x" in printed
     assert "AT + LS, seed 1: not run to its end" in printed
@@ -75,17 +75,17 @@ def test_what_is_finished_can_be_looked_at_while_the_rest_waits(
 
 def test_a_changed_study_needs_another_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = fake_study(tmp_path, {"AT": {}, "AT + LS": {}})
-    content = yaml.safe_load(study.path.read_text())
-    study.path.write_text(yaml.safe_dump(content | {"settings": {"learning_rate": 0.5}}))
+    content = yaml.safe_load((tmp_path / "study.yaml").read_text())
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content | {"settings": {"learning_rate": 0.5}}))
     before = {path: path.stat().st_mtime_ns for path in study.output_dir.rglob("*")}
-    assert main(["study", str(study.path)]) == 1
+    assert main(["study", str(tmp_path / "study.yaml")]) == 1
     told = capsys.readouterr().err
     assert "nothing was run" in told
     assert "learning_rate was 0.01 and is now 0.5" in told
     assert "another --output_dir" in told
     assert {path: path.stat().st_mtime_ns for path in study.output_dir.rglob("*")} == before
 
-    other = read_study(study.path, output_dir=tmp_path / "other")
+    other = read_study((tmp_path / "study.yaml"), output_dir=tmp_path / "other")
     for cell in other.cells:
         finish_with_fakes(cell)
-    assert main(["study", str(study.path), "--output_dir", str(tmp_path / "other")]) == 0
+    assert main(["study", str(tmp_path / "study.yaml"), "--output_dir", str(tmp_path / "other")]) == 0

@@ -85,7 +85,7 @@ def test_an_honest_defended_model_passes_every_check_and_is_left_as_it_was() -> 
     ("family", "seed", "threat"),
     [
         ("cnn", 1, ThreatModel("L2", 0.5)),
-        ("vit", 1, THREAT),
+        pytest.param("vit", 1, THREAT, marks=pytest.mark.slow),
         ("cnn", 0, ThreatModel("Linf", 1 / 255)),
         *(
             pytest.param(family, seed, threat, marks=pytest.mark.slow)

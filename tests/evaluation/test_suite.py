@@ -55,7 +55,7 @@ def weights(model: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-@pytest.mark.parametrize("batch_size", [1, 37, 500])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 37, 500])
 def test_records_do_not_depend_on_the_batch_size(
     model: torch.nn.Module, records: EvaluationRecords, batch_size: int
 ) -> None:
@@ -201,6 +201,7 @@ def _two_processes(weights: Path, folder: Path) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_two_processes_are_refused_together_where_another_writes(weights: Path, tmp_path: Path) -> None:
     owner = start_owner(tmp_path)
     refused = _two_processes(weights, tmp_path)
@@ -257,7 +258,7 @@ def test_a_plan_that_makes_no_sense_is_refused() -> None:
         Plan((), sanity=True)
 
 
-@pytest.mark.parametrize("num_classes", [2, 7, 200])
+@pytest.mark.parametrize("num_classes", [2, pytest.param(7, marks=pytest.mark.slow), 200])
 def test_any_number_of_classes(num_classes: int) -> None:
     torch.manual_seed(0)
     network = tiny_vit(num_labels=num_classes).eval()

@@ -107,9 +107,15 @@ def test_the_ab_table_holds_the_comparison(runs: list[Path], page: Reader) -> No
     assert verdict == "not tested"
 
 
-def test_the_top_says_in_words_what_the_records_say(page: Reader) -> None:
+def test_the_top_says_in_words_what_the_records_say(runs: list[Path], page: Reader) -> None:
+    expected = compare(*(read_arm([str(run)]) for run in runs), latency=False).delta("Linf/expected_robustness")
+    assert expected is not None
+    assert expected.verdict == "better"
     assert "candidate, the candidate, against current, the current model, on the same images." in page.text
-    assert "Better: Robust accuracy, Linf 8/255 (+20.0 points)" in page.text
+    gain = f"Expected robustness, Linf ({100 * expected.delta:+.1f} points)"
+    assert f"Better: {gain}, Robust accuracy, Linf 8/255 (+20.0 points)" in page.text
+    averaged = f"{100 * expected.candidate:.1f}% are classified correctly: the expected robustness"
+    assert averaged in page.text
     assert "When an attacker may change every pixel value by up to 8 of 255 grey levels, 60.0% are still" in page.text
     assert "of the images are right without an attack and wrong with one" in page.text
     assert "All 10 sanity checks that apply were passed, but not all of AutoAttack's four attacks" in page.text

@@ -21,14 +21,13 @@ from tests.families import REFUSED, TRAINED, build
 from tests.tiny import CHECKPOINTING, SIZE, TinyImages, tiny_trainer
 
 # One of each kind: plain, hierarchical and pooled attention, convolutions with and without it, two towers,
-# what is derived from weights, and inputs under another name.
+# and what is derived from weights.
 _IN_EVERY_RUN = {
     "CvtForImageClassification",
     "EfficientNetForImageClassification",
     "HieraForImageClassification",
     "LevitForImageClassification",
     "MobileViTForImageClassification",
-    "PerceiverForImageClassificationLearned",
     "PvtV2ForImageClassification",
     "RegNetForImageClassification",
     "SegformerForImageClassification",

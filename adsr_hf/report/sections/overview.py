@@ -2,7 +2,7 @@
 
 from statistics import fmean
 
-from adsr_hf.evaluation.figure_names import CLEAN, class_figure, read_class_figure
+from adsr_hf.evaluation.figure_names import CLEAN, EXPECTED_ROBUSTNESS_FIGURES, class_figure, read_class_figure
 from adsr_hf.report.markup import Html, bullets, element, joined
 from adsr_hf.report.report_data import ReportData
 from adsr_hf.report.sections.classes import condition_name, majority_lines, weakest_class, worse_classes
@@ -10,7 +10,7 @@ from adsr_hf.report.wording import change, css_of, figure_name, number, span, th
 
 # AutoAttack's, the field's standard; short of them robust accuracy is a loose upper bound.
 STANDARD_ATTACKS = {"apgd-ce", "apgd-t", "fab-t", "square"}
-_HEADLINES = ("accuracy", "robust_accuracy", "noise/accuracy", "noise/flip_rate", "ece")
+_HEADLINES = ("accuracy", *EXPECTED_ROBUSTNESS_FIGURES, "robust_accuracy", "noise/accuracy", "noise/flip_rate", "ece")
 
 
 def overview(data: ReportData) -> Html:
@@ -94,6 +94,11 @@ def _measured(data: ReportData) -> list[str]:
         broken = number("accuracy", accuracy.value - robust.value)
         change_allowed, stands = threat_words(threat, texts), number("accuracy", robust.value)
         lines.append(texts("overview.robust", change=change_allowed, robust=stands, broken=broken))
+    lines += [
+        texts("overview.expected", share=number(name, expected.value), norm=name.partition("/")[0])
+        for name in EXPECTED_ROBUSTNESS_FIGURES
+        if (expected := first.value(name)) is not None
+    ]
     level = fmean(member.records.summary["figures"]["ece"]["calibrated_level"] for member in first.members)
     lines.append(texts("overview.calibration", ece=f"{100 * ece.value:.1f}", level=f"{100 * level:.1f}"))
     noise, flips = first.value("noise/accuracy"), first.value("noise/flip_rate")
