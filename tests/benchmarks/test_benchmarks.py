@@ -121,6 +121,7 @@ def test_import_time(measured: Callable[..., dict[str, Any]]) -> None:
     assert [target["limit"] for target in record["targets"]] == [0.5, 0.3]
 
 
+@pytest.mark.slow
 def test_evaluation_estimate(measured: Callable[..., dict[str, Any]]) -> None:
     if not (ROOT / evaluation_estimate.DATA).is_dir():
         pytest.skip("the benchmark's images are not at hand")
@@ -148,6 +149,7 @@ class TestPeakMemory:
         for method in ("pgd_at", "adsr"):
             assert record["raw"][f"{method} grown by steps"][0] < record["raw"][f"{method} peak"][0] / 2
 
+    @pytest.mark.slow
     def test_one_method(self) -> None:
         # Through a small process, since this one's own peak would be handed on.
         relay = "import subprocess, sys; subprocess.run(sys.argv[1:], check=True)"

@@ -205,6 +205,7 @@ def test_the_default_policy_is_valid() -> None:
     assert policy.sanity == "all"
 
 
+@pytest.mark.slow
 def test_as_many_images_as_it_asks_for_decide_four_times_in_five(tmp_path: Path) -> None:
     gain = 0.05
     policy = Policy(minimum_gain={"accuracy": 0.02})

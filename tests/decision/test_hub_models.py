@@ -32,6 +32,7 @@ assert main(["promote", decision, "--to", str(folder / "served")]) == 0
 """
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_hashed_and_can_be_returned_to(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     for seed, name in enumerate(("old", "new")):

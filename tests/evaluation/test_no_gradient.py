@@ -40,6 +40,7 @@ def test_the_evaluation_says_so_and_goes_on(way: str) -> None:
     assert any("carry no gradient" in note for note in records.summary["notes"])
 
 
+@pytest.mark.slow
 def test_every_attack_runs_to_the_end() -> None:
     plan = Plan([THREAT], attacks=ATTACKS, num_steps=3, square_queries=200)
     with pytest.warns(UserWarning, match="carry no gradient to its input"):

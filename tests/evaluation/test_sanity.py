@@ -84,7 +84,6 @@ def test_an_honest_defended_model_passes_every_check_and_is_left_as_it_was() -> 
 @pytest.mark.parametrize(
     ("family", "seed", "threat"),
     [
-        ("cnn", 1, ThreatModel("L2", 0.5)),
         pytest.param("vit", 1, THREAT, marks=pytest.mark.slow),
         ("cnn", 0, ThreatModel("Linf", 1 / 255)),
         *(
@@ -114,6 +113,7 @@ def test_an_honest_model_without_a_defence_passes_also_at_zero_accuracy(epsilon:
     assert epsilon < 0.5 or found[names.RISES_WITH_STEPS].figures["accuracy at 100 steps"] == 0
 
 
+@pytest.mark.slow
 def test_two_classes_pass_when_honest_and_fail_when_saturated() -> None:
     data = digits(2)
     model = trained(Convolutional, data[:200], threat=ThreatModel("Linf", 0.3), epochs=15)
@@ -166,6 +166,7 @@ def test_a_transfer_attack_beats_the_own_gradients_of_a_blind_model() -> None:
     assert found[names.SQUARE].outcome == "pass"
 
 
+@pytest.mark.slow
 def test_outcomes_do_not_depend_on_the_batch_size() -> None:
     first, second = (check(model_of("cnn"), images(number=30), batch_size=size) for size in (11, 30))
     assert first == second

@@ -153,7 +153,8 @@ def _kill_and_resume(weights: Path, folder: Path, kills: int, seed: int) -> None
     assert child.returncode == 0, error.decode()
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 10])
 def test_records_after_kills_equal_those_of_one_run(
     records: EvaluationRecords, weights: Path, tmp_path: Path, kills: int
 ) -> None:

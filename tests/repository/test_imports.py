@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "adsr_hf"
 ORDER = (
     *("_version", "settings", "records", "measures", "networks", "fine_tuning", "data", "attacks", "method"),
     *("config", "training", "publishing", "trainer", "runs"),
-    *("evaluation", "metrics", "decision", "study", "report", "cli", "__main__"),
+    *("evaluation", "metrics", "decision", "study", "report", "onboarding", "cli", "__main__"),
 )
 # What is measured, compared and decided knows records, and nothing of how they came about.
 TRAINING_SIDE = frozenset({"config", "training", "publishing", "trainer", "runs"})

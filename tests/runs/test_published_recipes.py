@@ -234,6 +234,7 @@ def test_trains_for_two_steps_on_stand_ins(name: str, tmp_path: Path) -> None:
     check_run(on_stand_ins(ROOT / "recipes" / f"{name}.yaml", tmp_path), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_inspection_recipe_loads_without_this_package(tmp_path: Path) -> None:
     described = on_stand_ins(ROOT / "recipes" / "inspection" / "small_resnet_pgd_at.yaml", tmp_path)
     run = train_recipe(described.config, described.data, described.model)

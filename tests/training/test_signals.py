@@ -50,7 +50,7 @@ def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], sec
 @pytest.mark.parametrize(
     ("signum", "workers"),
     [
-        pytest.param(signal.SIGINT, 0, id="Ctrl-C"),
+        pytest.param(signal.SIGINT, 0, id="Ctrl-C", marks=pytest.mark.slow),
         # As a scheduler, a container or accelerate's launcher does: the processes that load images get it, too.
         pytest.param(signal.SIGTERM, 2, id="SIGTERM to all"),
         pytest.param(signal.SIGINT, 2, id="Ctrl-C to all", marks=pytest.mark.slow),

@@ -1,0 +1,1 @@
+"""The first steps with one's own photos: what is there, and a recipe for it."""

@@ -1,0 +1,113 @@
+"""What a folder of photos holds, before anything is decoded: splits, classes, counts and sizes."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from datasets import Dataset
+from PIL import Image, UnidentifiedImageError
+
+from adsr_hf.data.labelled import load_splits
+from adsr_hf.data.walking import is_image, visible
+from adsr_hf.settings.data import DIGITS, DataArguments
+
+# Sizes are read from the heads of so many files, from all over the train split.
+_SAMPLED = 200
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A data set as ``adsr train`` will read it.
+
+    Attributes:
+        place: as the user named it.
+        counts: class name to number of train images.
+        images: split to number of images, those held out from train as ``"validation"``.
+        has_test: whether there are images that training never sees.
+        short_sides: of the sampled images in pixels, ascending; never empty.
+        unreadable: number of sampled files that are no images.
+        notes: what was decided on the way.
+    """
+
+    place: str
+    counts: dict[str, int]
+    images: dict[str, int]
+    has_test: bool
+    short_sides: list[int]
+    unreadable: int
+    notes: list[str]
+
+    @property
+    def side(self) -> int:
+        """The median of the short sides, in pixels."""
+        return int(median(self.short_sides))
+
+
+def look_at(place: str) -> Photos:
+    """Read names, labels and sizes; no image is decoded.
+
+    Args:
+        place: a folder with a sub-folder for each class, with or without splits, or a folder of Parquet files.
+
+    Raises:
+        ValueError: when the place is no folder or holds no images in class folders, there is one class only, the
+            folders lie too deep to tell which are the classes, or no sampled file is an image.
+    """
+    root = Path(place)
+    if not root.is_dir():
+        raise ValueError(
+            f"PHOTOS={place!r} is no folder; name one with a sub-folder for each class, such as {root / 'good'} and "
+            f"{root / 'defective'}"
+        )
+    if place == DIGITS:
+        # The bare word is another data set.
+        place = f"./{place}"
+    splits = load_splits(DataArguments(dataset=place))
+    _refuse_deep(root, splits.class_names)
+    labels = splits.train[splits.label_column]
+    counts = {name: labels.count(index) for index, name in enumerate(splits.class_names)}
+    sides, unreadable = _short_sides(splits.train, splits.image_column)
+    if not sides:
+        raise ValueError(
+            f"none of {unreadable} files of {place} that were looked at can be read as an image; are they whole?"
+        )
+    return Photos(
+        place=place,
+        counts=counts,
+        images={name: len(table) for name, table in splits.tables.items()},
+        has_test=splits.test is not None,
+        short_sides=sides,
+        unreadable=unreadable,
+        notes=list(splits.notes),
+    )
+
+
+def _refuse_deep(root: Path, class_names: list[str]) -> None:
+    """Images that lie only in folders below the class folders may well have their classes there."""
+    folders = [root / name for name in class_names if (root / name).is_dir()]
+    if not folders or any(is_image(path) for folder in folders for path in visible(folder.iterdir())):
+        return
+    below = sorted({path.name for folder in folders for path in visible(folder.iterdir()) if path.is_dir()})
+    raise ValueError(
+        f"{root} holds folders of folders: {', '.join(class_names[:5])} would be the classes, but their images lie in "
+        f"folders below, such as {', '.join(below[:5])}. If those are the classes, name one of {folders[0]} and its "
+        "like, or merge them into one folder for each class; if not, move the images up"
+    )
+
+
+def _short_sides(table: Dataset, column: str) -> tuple[list[int], int]:
+    step = max(1, len(table) // _SAMPLED)
+    sides, unreadable = [], 0
+    for row in table.select(range(0, len(table), step))[column]:
+        try:
+            with Image.open(_file_of(row)) as image:
+                sides.append(min(image.size))
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            unreadable += 1
+    return sorted(sides), unreadable
+
+
+def _file_of(row: dict[str, Any]) -> Any:
+    return row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])
