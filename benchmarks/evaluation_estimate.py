@@ -58,9 +58,9 @@ def benchmark(arguments: argparse.Namespace) -> Report:
     said, taken = [], []
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "model"
-        settings = RECIPE | {"dataset": arguments.data, "seed": arguments.seed, "output_dir": str(checkpoint)}
+        settings = RECIPE | {"dataset": arguments.data, "seed": arguments.seed}
         settings |= {"max_steps": 2, "image_size": 32} if arguments.smoke else {}
-        recipe = recipe_from_settings(settings)
+        recipe = recipe_from_settings(settings | {"output_dir": str(checkpoint)})
         train_recipe(recipe.config, recipe.data, recipe.model)
         for repeat in range(arguments.repeats):
             data = DataArguments(dataset=arguments.data, max_eval_images=images)

@@ -13,6 +13,7 @@ from adsr_hf.training.interrupt import StoppableCommand, exit_status
 
 COMMANDS = {
     "init": "write a recipe for a folder of photos, with the reason of each choice",
+    "threat": "help to choose the radius: the noise of your photos, and what each radius looks like",
     "train": "train a classifier from a recipe (clean, pgd_at or adsr)",
     "evaluate": "measure a checkpoint: accuracy, robust accuracy, calibration, stability, sanity",
     "compare": "the A/B test of two measured models: differences, intervals, verdicts",

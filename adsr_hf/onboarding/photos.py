@@ -1,6 +1,7 @@
 """What a folder of photos holds, before anything is decoded: splits, classes, counts and sizes."""
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -9,7 +10,8 @@ from typing import Any
 from datasets import Dataset
 from PIL import Image, UnidentifiedImageError
 
-from adsr_hf.data.labelled import load_splits
+from adsr_hf.data.decoding import BrokenImageError, decode_image
+from adsr_hf.data.labelled import ImageSplits, load_splits
 from adsr_hf.data.walking import is_image, visible
 from adsr_hf.settings.data import DIGITS, DataArguments
 
@@ -55,17 +57,9 @@ def look_at(place: str) -> Photos:
         ValueError: when the place is no folder or holds no images in class folders, there is one class only, the
             folders lie too deep to tell which are the classes, or no sampled file is an image.
     """
-    root = Path(place)
-    if not root.is_dir():
-        raise ValueError(
-            f"PHOTOS={place!r} is no folder; name one with a sub-folder for each class, such as {root / 'good'} and "
-            f"{root / 'defective'}"
-        )
-    if place == DIGITS:
-        # The bare word is another data set.
-        place = f"./{place}"
-    splits = load_splits(DataArguments(dataset=place))
-    _refuse_deep(root, splits.class_names)
+    # The bare word is another data set.
+    place = f"./{place}" if place == DIGITS else place
+    splits = _splits_of(place)
     labels = splits.train[splits.label_column]
     counts = {name: labels.count(index) for index, name in enumerate(splits.class_names)}
     sides, unreadable = _short_sides(splits.train, splits.image_column)
@@ -82,6 +76,37 @@ def look_at(place: str) -> Photos:
         unreadable=unreadable,
         notes=list(splits.notes),
     )
+
+
+def sampled_photos(place: str, number: int) -> list[tuple[str, Image.Image]]:
+    """Name and RGB image of at most so many train images, from all over the classes.
+
+    Raises:
+        ValueError: as :func:`look_at`.
+    """
+    splits = _splits_of(f"./{place}" if place == DIGITS else place)
+    step = max(1, len(splits.train) // number)
+    rows = splits.train.select(range(0, len(splits.train), step)[:number])
+    names = [splits.class_names[label] for label in rows[splits.label_column]]
+    found = []
+    for name, row in zip(names, rows[splits.image_column], strict=True):
+        with suppress(BrokenImageError):
+            found.append((name, decode_image(row["path"] if row["bytes"] is None else row["bytes"], name=name)[0]))
+    if not found:
+        raise ValueError(f"none of {len(names)} files of {place} that were looked at can be read; are they whole?")
+    return found
+
+
+def _splits_of(place: str) -> ImageSplits:
+    root = Path(place)
+    if not root.is_dir():
+        raise ValueError(
+            f"PHOTOS={place!r} is no folder; name one with a sub-folder for each class, such as {root / 'good'} and "
+            f"{root / 'defective'}"
+        )
+    splits = load_splits(DataArguments(dataset=place))
+    _refuse_deep(root, splits.class_names)
+    return splits
 
 
 def _refuse_deep(root: Path, class_names: list[str]) -> None:

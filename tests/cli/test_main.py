@@ -76,7 +76,7 @@ def test_python_dash_m_is_the_command() -> None:
     ("words", "status", "message"),
     [
         ([], 2, ""),
-        (["trian"], 2, "unknown command 'trian'; choose one of init, train"),
+        (["trian"], 2, "unknown command 'trian'; choose one of init, threat, train"),
         (["train"], 2, "needs a recipe"),
         (["train", "none.yaml"], 2, "recipe none.yaml does not exist"),
         (["train", DIGITS, "--epsilom", "1"], 2, "did you mean 'epsilon'"),
