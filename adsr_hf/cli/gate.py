@@ -48,11 +48,11 @@ def run(words: list[str]) -> int:
 
 
 def _accuracies(candidate: "Arm", current: "Arm") -> str:
-    candidate_figures, other = (
+    candidate_figures, current_figures = (
         ", ".join(f"{100 * member.records.figure('accuracy'):.1f}" for member in arm.members)
         for arm in (candidate, current)
     )
-    return f"  accuracy in percent: candidate {candidate_figures}, current {other}"
+    return f"  accuracy in percent: candidate {candidate_figures}, current {current_figures}"
 
 
 def _outcome_lines(outcomes: "list[RuleOutcome]") -> list[str]:

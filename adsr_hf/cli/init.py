@@ -22,18 +22,21 @@ def run(words: list[str]) -> int:
     parser.add_argument("--overwrite", type=yes_or_no, default=False, help="replace a recipe that is there")
     arguments = parser.parse_args(words)
     from adsr_hf.onboarding.choices import choices
-    from adsr_hf.onboarding.expected_time import default_path, expected_seconds
+    from adsr_hf.onboarding.expected_time import expected_seconds
+    from adsr_hf.onboarding.input_size import input_shape
     from adsr_hf.onboarding.photos import look_at
-    from adsr_hf.onboarding.recipe_text import recipe_text, settings_of
+    from adsr_hf.onboarding.recipe_text import default_path, recipe_text, settings_of
     from adsr_hf.records.durations import duration_in_words
     from adsr_hf.records.files import write_bytes
     from adsr_hf.runs.recipe import recipe_from_settings
+    from adsr_hf.settings.model import ModelArguments
 
     path = arguments.output or default_path(arguments.photos)
     if path.exists() and not arguments.overwrite:
         raise UsageError(f"--output={path} is there already; name another, or add --overwrite true")
     photos = look_at(arguments.photos)
-    chosen = choices(photos, model=arguments.model)
+    side = 0 if arguments.model is None else min(input_shape(ModelArguments(model=arguments.model))[1:])
+    chosen = choices(photos, model=arguments.model, model_side=side)
     recipe = recipe_from_settings(settings_of(chosen) | {"output_dir": f"runs/{path.stem}"})
     minutes = duration_in_words(expected_seconds(recipe, photos))
     write_bytes(path, recipe_text(photos, chosen, path, minutes=minutes).encode())

@@ -27,18 +27,19 @@ class Choice:
     reason: str
 
 
-def choices(photos: Photos, *, model: str | None) -> dict[str, list[Choice]]:
+def choices(photos: Photos, *, model: str | None, model_side: int = 0) -> dict[str, list[Choice]]:
     """Heading to its choices, in the order of a recipe.
 
     Args:
         model: a checkpoint to start from; None = a small network from scratch.
+        model_side: of the images that the checkpoint takes, in pixels.
     """
-    side = 32 if photos.side <= _TINY else 64
+    side = model_side if model is not None else 32 if photos.side <= _TINY else 64
     batch = _batch(photos.images["train"])
     return {
         "what is trained, against what": _method(side, model),
         "how it is measured while training": _measuring(),
-        "images": _images(photos, side, model),
+        "images": _images(photos, side),
         "network": _network(photos, side, model),
         "training": _training(photos, batch, model),
     }
@@ -84,7 +85,7 @@ def _measuring() -> list[Choice]:
     ]
 
 
-def _images(photos: Photos, side: int, model: str | None) -> list[Choice]:
+def _images(photos: Photos, side: int) -> list[Choice]:
     found = ", ".join(f"{name} {count:,}" for name, count in sorted(photos.counts.items(), key=lambda item: -item[1]))
     sizes = f"{photos.short_sides[0]} to {photos.short_sides[-1]} px on the short side, in the middle {photos.side}"
     result = [Choice("dataset", photos.place, f"Train images by class: {found}. Sizes: {sizes}.")]
@@ -95,10 +96,9 @@ def _images(photos: Photos, side: int, model: str | None) -> list[Choice]:
         )
     if photos.unreadable:
         result.append(Choice("skip_broken_images", True, f"{photos.unreadable} of the files looked at are no images."))
-    padding = side // 8 if model is None else 28
     return [
         *result,
-        Choice("crop_padding", padding, "Random crops; about an eighth of the side."),
+        Choice("crop_padding", side // 8, f"Random crops; an eighth of the {side} px that the model sees."),
         Choice("horizontal_flip", True, "Mirrored images; turn it off where left and right differ in meaning."),
     ]
 

@@ -27,7 +27,6 @@ class Photos:
         place: as the user named it.
         counts: class name to number of train images.
         images: split to number of images, those held out from train as ``"validation"``.
-        has_test: whether there are images that training never sees.
         short_sides: of the sampled images in pixels, ascending; never empty.
         unreadable: number of sampled files that are no images.
         notes: what was decided on the way.
@@ -36,7 +35,6 @@ class Photos:
     place: str
     counts: dict[str, int]
     images: dict[str, int]
-    has_test: bool
     short_sides: list[int]
     unreadable: int
     notes: list[str]
@@ -57,8 +55,6 @@ def look_at(place: str) -> Photos:
         ValueError: when the place is no folder or holds no images in class folders, there is one class only, the
             folders lie too deep to tell which are the classes, or no sampled file is an image.
     """
-    # The bare word is another data set.
-    place = f"./{place}" if place == DIGITS else place
     splits = _splits_of(place)
     labels = splits.train[splits.label_column]
     counts = {name: labels.count(index) for index, name in enumerate(splits.class_names)}
@@ -68,10 +64,9 @@ def look_at(place: str) -> Photos:
             f"none of {unreadable} files of {place} that were looked at can be read as an image; are they whole?"
         )
     return Photos(
-        place=place,
+        place=_unambiguous(place),
         counts=counts,
         images={name: len(table) for name, table in splits.tables.items()},
-        has_test=splits.test is not None,
         short_sides=sides,
         unreadable=unreadable,
         notes=list(splits.notes),
@@ -84,7 +79,7 @@ def sampled_photos(place: str, number: int) -> list[tuple[str, Image.Image]]:
     Raises:
         ValueError: as :func:`look_at`.
     """
-    splits = _splits_of(f"./{place}" if place == DIGITS else place)
+    splits = _splits_of(place)
     step = max(1, len(splits.train) // number)
     rows = splits.train.select(range(0, len(splits.train), step)[:number])
     names = [splits.class_names[label] for label in rows[splits.label_column]]
@@ -97,6 +92,11 @@ def sampled_photos(place: str, number: int) -> list[tuple[str, Image.Image]]:
     return found
 
 
+def _unambiguous(place: str) -> str:
+    # The bare word is another data set.
+    return f"./{place}" if place == DIGITS else place
+
+
 def _splits_of(place: str) -> ImageSplits:
     root = Path(place)
     if not root.is_dir():
@@ -104,7 +104,7 @@ def _splits_of(place: str) -> ImageSplits:
             f"PHOTOS={place!r} is no folder; name one with a sub-folder for each class, such as {root / 'good'} and "
             f"{root / 'defective'}"
         )
-    splits = load_splits(DataArguments(dataset=place))
+    splits = load_splits(DataArguments(dataset=_unambiguous(place)))
     _refuse_deep(root, splits.class_names)
     return splits
 

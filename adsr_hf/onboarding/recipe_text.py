@@ -29,7 +29,7 @@ def recipe_text(photos: Photos, chosen: Mapping[str, Sequence[Choice]], path: Pa
         f"{len(photos.counts)} classes of photos ({splits}) in {photos.place}. Written by adsr init; every value is "
         "a suggestion with its reason above it.",
         f"On this machine: {minutes}.",
-        *([] if photos.has_test else [_NO_TEST]),
+        *([] if "test" in photos.images else [_NO_TEST]),
     ]
     commands = [
         f"  adsr train {name}                 # the robust model",
@@ -45,6 +45,11 @@ _NO_TEST = (
     "There is no test split: nothing will be measured on photos that played no part in training. Put a tenth of them "
     "into PHOTOS/test/CLASS/ and the rest into PHOTOS/train/CLASS/ before you decide anything by a figure."
 )
+
+
+def default_path(photos: str) -> Path:
+    """A recipe in the working directory, named after the folder of photos."""
+    return Path(f"{Path(photos).absolute().name}.yaml")
 
 
 def settings_of(chosen: Mapping[str, Sequence[Choice]]) -> dict[str, Any]:

@@ -72,8 +72,9 @@ _CAUTION = (
 def _noise_words(noise: SensorNoise) -> str:
     return (
         f"Over {noise.photos} photos the noise has a standard deviation of {noise.median:.1f} grey levels of 255 in "
-        f"the middle ({noise.low:.1f} to {noise.high:.1f} for half of them). A radius below about "
-        f"{2 * noise.median:.0f}/255 is less than what one photo of a scene differs from the next."
+        f"the middle ({noise.low:.1f} to {noise.high:.1f} for half of them). Two photos of one "
+        f"scene then differ by about {2**0.5 * noise.median:.1f} levels in each value: a radius below that is less "
+        "than the camera does by itself."
     )
 
 

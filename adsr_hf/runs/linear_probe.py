@@ -1,5 +1,7 @@
 """What a frozen checkpoint is worth for a task before anything is trained: a linear classifier on its features."""
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,7 @@ from torch.nn import functional
 
 from adsr_hf.attacks.frozen import under_attack
 from adsr_hf.data import ImageClassificationDataset
-from adsr_hf.networks.adapted import merged_copy
+from adsr_hf.networks.adapted import is_adapted, merged_copy
 from adsr_hf.networks.pixels import PixelSpace
 from adsr_hf.publishing.head import UnfoldableHeadError, foldable_head
 
@@ -57,22 +59,25 @@ def probe_accuracy(features: Tensor, labels: Tensor, held_out: Tensor, held_out_
     return float((answers == held_out_labels).float().mean())
 
 
-def head_features(model: nn.Module, pixel_values: Tensor) -> Tensor:
-    """What the last layer gets, (B, D), float32: the model is left as it was.
+def head_features(model: nn.Module, batches: Iterable[Tensor]) -> Tensor:
+    """What the last layer gets, (N, D), float32: the model is left as it was.
 
     Args:
         model: a bare classifier.
-        pixel_values: (B, C, H, W), normalised.
+        batches: each (B, C, H, W), normalised; at least one.
 
     Raises:
         UnfoldableHeadError: when the model has no last layer that makes its logits alone.
     """
     kept: list[Tensor] = []
+    waiting = iter(batches)
+    first = next(waiting)
     with under_attack(model), torch.no_grad():
-        head = model.get_submodule(foldable_head(model, pixel_values[:2]))
+        # Found on a copy of the whole network, so once.
+        head = model.get_submodule(foldable_head(model, first[:2]))
         hook = head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].flatten(1).float()))
         try:
-            for batch in pixel_values.split(_BATCH):
+            for batch in itertools.chain([first], waiting):
                 model(pixel_values=batch)
         finally:
             hook.remove()
@@ -107,7 +112,7 @@ def probe_checkpoint(
     Returns:
         None where there is nothing to probe: no single last layer, or one image a class.
     """
-    network = merged_copy(model)
+    network = merged_copy(model) if is_adapted(model) else model
     positions = [_spread(len(split)) for split in (train, held_out)]
     labels = [split.labels[chosen] for split, chosen in zip((train, held_out), positions, strict=True)]
     if min(map(len, positions)) == 0 or len(labels[0]) < 2 * len(labels[0].unique()):
@@ -115,11 +120,9 @@ def probe_checkpoint(
     device = next(network.parameters()).device
     try:
         features = [
-            torch.cat(
-                [
-                    head_features(network, pixel_space.to_pixel_values(split.pixels(part.tolist()).to(device)))
-                    for part in chosen.split(_BATCH)
-                ]
+            head_features(
+                network,
+                (pixel_space.to_pixel_values(split.pixels(part.tolist()).to(device)) for part in chosen.split(_BATCH)),
             )
             for split, chosen in zip((train, held_out), positions, strict=True)
         ]

@@ -26,15 +26,17 @@ _COLUMNS = {
 }
 
 
-def workload_of(config: ADSRConfig, data: ImageData) -> Workload:
-    """What one process has to do; an evaluation before the first step is not counted."""
+def workload_of(config: ADSRConfig, *, train: int, validation: int, test: int) -> Workload:
+    """What one process has to do; an evaluation before the first step is not counted.
+
+    Args:
+        train, validation, test: number of images; 0 = there is no such split.
+    """
     batch = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
-    per_epoch = math.ceil(len(data.train) / batch)
+    per_epoch = math.ceil(train / batch)
     steps = config.max_steps if config.max_steps > 0 else math.ceil(per_epoch * config.num_train_epochs)
     strategy = config.eval_strategy.value
     every = {"no": 0, "epoch": per_epoch, "steps": _eval_steps(config, steps)}[strategy]
-    validation = len(data.validation) if data.validation is not None else 0
-    test = len(data.test) if data.test is not None else 0
     # Calibration measures both splits before and after.
     final = test + (2 * (validation + test) if config.calibrate != "none" else 0)
     return Workload(

@@ -91,7 +91,8 @@ def train_recipe(
         config=data_arguments.dataset_config,
     )
     trainer.run.data_settings = data_arguments.training_settings() | {"train_images": len(data.train)}
-    workload = workload_of(config, data)
+    sizes = {name: len(split) if split is not None else 0 for name, split in _all_splits(data).items()}
+    workload = workload_of(config, **sizes)
     first_batch = data.train.pixels(range(min(config.train_batch_size, len(data.train))))
     guess = guessed_speed(trainer.model, config, trainer.pixel_space, first_batch)
     RunLog.install(trainer, RunLog(workload, guess, bar=not config.disable_tqdm, report=report))
@@ -216,6 +217,9 @@ def _refuse_used_folder(config: ADSRConfig) -> None:
     refuse_used_folder(Path(config.output_dir), results=_RESULTS)
 
 
+def _all_splits(data: ImageData) -> dict[str, Any]:
+    return {"train": data.train, "validation": data.validation, "test": data.test}
+
+
 def _splits(data: ImageData) -> dict[str, Any]:
-    splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {name: split for name, split in splits.items() if split is not None}
+    return {name: split for name, split in _all_splits(data).items() if split is not None}

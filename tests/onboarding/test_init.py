@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from transformers import ViTImageProcessorPil
 
 from adsr_hf.cli.main import main
 from adsr_hf.onboarding.choices import choices
 from adsr_hf.onboarding.photos import look_at
 from adsr_hf.onboarding.recipe_text import recipe_text
 from adsr_hf.runs.recipe import load_recipe
+from tests.tiny import SIZE, tiny_vit
 
 
 def photos(root: Path, *, side: int = 40, **counts: int) -> Path:
@@ -62,7 +64,7 @@ def test_every_value_has_its_reason_above_it_and_is_what_is_trained_with(tmp_pat
 
 def test_a_checkpoint_gets_the_preset_for_it(tmp_path: Path) -> None:
     found = look_at(str(photos(tmp_path / "p", a=20, b=20)))
-    chosen = choices(found, model="runs/mine")
+    chosen = choices(found, model="runs/mine", model_side=24)
     path = tmp_path / "r.yaml"
     path.write_text(recipe_text(found, chosen, path, minutes=""))
     recipe = load_recipe(path, [])
@@ -71,6 +73,8 @@ def test_a_checkpoint_gets_the_preset_for_it(tmp_path: Path) -> None:
         0.1,
         "runs/mine",
     )
+    # An eighth of what the checkpoint sees, not of the photos.
+    assert recipe.data.crop_padding == 3
 
 
 def test_a_folder_called_digits_is_not_the_data_set_of_that_name(
@@ -79,6 +83,15 @@ def test_a_folder_called_digits_is_not_the_data_set_of_that_name(
     monkeypatch.chdir(photos(tmp_path / "digits", a=20, b=20).parent)
     found = look_at("digits")
     assert (found.place, list(found.counts)) == ("./digits", ["a", "b"])
+
+
+def test_a_small_checkpoint_is_looked_at_for_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_vit().save_pretrained(tmp_path / "mine")
+    ViTImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(tmp_path / "mine")
+    photos(tmp_path / "p", side=200, a=20, b=20)
+    assert main(["init", "p", "--model", "mine"]) == 0
+    assert load_recipe(Path("p.yaml"), []).data.crop_padding == SIZE // 8
 
 
 def test_small_images_are_left_small(tmp_path: Path) -> None:
