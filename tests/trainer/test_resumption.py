@@ -16,6 +16,7 @@ CASES = {
     "adsr": Case(),
     "pgd_at": Case(method="pgd_at"),
     "ikl": Case(method="ikl"),
+    "labels that follow the teacher": Case(labels_follow="teacher", epsilon_zero_share=0.2, epsilon_ramp_share=0.4),
     "accumulation": Case(per_device_train_batch_size=4, gradient_accumulation_steps=2),
     "ragged accumulation": Case(per_device_train_batch_size=5, gradient_accumulation_steps=2),
     "bf16": Case(bf16=True),
