@@ -331,3 +331,12 @@ def test_error_rates_of_different_classes_are_not_compared(tmp_path: Path) -> No
     with pytest.raises(RecordsError, match="their positive class differ: good against defective"):
         compared([a], [b])
     assert compared([a], [c]).delta("missed_rate") is None
+
+
+def test_a_note_that_an_earlier_version_worded_hinders_no_comparison(tmp_path: Path) -> None:
+    notes = {"new": sentence("note.fewer_targets", targets=3), "old": "3 targets instead of 9"}
+    arms = []
+    for seed, (name, note) in enumerate(notes.items()):
+        attacks = [{"name": "pgd", "note": note}, {"name": "square"}]
+        arms.append(read_arm([str(write_fake_run(tmp_path / name, seed=seed, changes={"attacks": attacks}))]))
+    assert compare(*arms, latency=False).delta("accuracy") is not None

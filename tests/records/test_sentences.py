@@ -1,11 +1,14 @@
 """Sentences are made whole, and one from a stranger's record is refused before it is shown."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adsr_hf.records.json_shapes import ShapeError
-from adsr_hf.records.sentences import check_recorded, sentence, worded
+from adsr_hf.records.sentences import check_recorded, english_sentences, sentence, worded
+
+PACKAGE = Path(__file__).parents[2] / "adsr_hf"
 
 
 def test_a_sentence_without_words_or_values_is_not_recorded() -> None:
@@ -13,6 +16,15 @@ def test_a_sentence_without_words_or_values_is_not_recorded() -> None:
         sentence("no such code")
     with pytest.raises(KeyError, match="needed"):
         sentence("sanity.too_few", images=3)
+
+
+def test_no_code_has_words_for_nothing() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    for code in english_sentences():
+        topic, _, end = code.rpartition(".")
+        wanted = [f'"{topic}.{{kind}}"'] if topic == "data.kind" else [f'"{code}"']
+        wanted += [f'"{topic}"'] if end in ("pass", "fail") else []
+        assert any(text in source for text in wanted), code
 
 
 def test_words_of_an_earlier_version_stay_as_they_are() -> None:
