@@ -44,6 +44,12 @@ def test_a_report_shows_the_run(tmp_path: Path) -> None:
     assert "58.3" in page.read_text(encoding="utf-8")
 
 
+def test_a_japanese_report_shows_its_sentences_as_they_were_recorded(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    assert main(["report", str(EVALUATED), "-o", str(page), "--language", "ja"]) == 0
+    assert '<q lang="en">an image that is wrong without attack' in page.read_text(encoding="utf-8")
+
+
 def test_a_decision_is_read() -> None:
     decided = read_decision(FORMER / "decision.json")
     assert decided.decision == "promote"

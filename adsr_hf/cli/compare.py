@@ -49,6 +49,7 @@ def run(words: list[str]) -> int:
 def as_text(comparison: "Comparison") -> str:
     """A paragraph for a terminal: one line a figure."""
     from adsr_hf.decision.compare import SCOPE_WORDS, in_words, is_of_class
+    from adsr_hf.records.sentences import worded
 
     averages = [delta for delta in comparison.deltas if not is_of_class(delta.name)]
     of_classes = [delta for delta in comparison.deltas if is_of_class(delta.name)]
@@ -70,7 +71,7 @@ def as_text(comparison: "Comparison") -> str:
             f"  inference: {pair.candidate_milliseconds:.3f} against {pair.current_milliseconds:.3f} ms an image, "
             f"ratio {pair.ratio:.3f} [{pair.interval[0]:.3f}, {pair.interval[1]:.3f}]: {pair.verdict}"
         )
-    lines += [f"  not compared: {name}: {reason}" for name, reason in comparison.not_compared.items()]
+    lines += [f"  not compared: {name}: {worded(reason)}" for name, reason in comparison.not_compared.items()]
     return printable(lines)
 
 

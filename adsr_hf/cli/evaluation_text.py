@@ -6,6 +6,7 @@ from typing import Any
 from adsr_hf.evaluation.figure_names import CLEAN, EXPECTED_ROBUSTNESS_FIGURES, attacked_name, class_figure
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.measures.majority import majority_warning
+from adsr_hf.records.sentences import worded
 from adsr_hf.records.text_tables import as_text, quoted
 
 # Of more classes only the worst so many are printed; summary.json has them all.
@@ -104,7 +105,10 @@ def _noise(records: EvaluationRecords) -> list[str]:
 
 
 def _sanity(records: EvaluationRecords) -> list[str]:
-    return [f"sanity: {check['outcome']:<14} {check['name']}: {check['words']}" for check in records.summary["sanity"]]
+    return [
+        f"sanity: {check['outcome']:<14} {check['name']}: {worded(check['words'])}"
+        for check in records.summary["sanity"]
+    ]
 
 
 def _row(name: str, entries: Sequence[Entry]) -> list[str]:

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from adsr_hf.records.sentences import Sentence, sentence
 from adsr_hf.settings.data import MAX_IMAGE_PIXELS
 
 _KIND_OF_MODE = {"1": "1-bit", "L": "greyscale", "P": "palette", "I": "16-bit", "F": "float"}
+# Other modes of Pillow are called as it calls them.
+_NAMED_KINDS = {*_KIND_OF_MODE.values(), "RGBA", "LA"}
 
 
 class BrokenImageError(ValueError):
@@ -22,10 +25,18 @@ class BrokenImageError(ValueError):
 class ConversionCounts(Counter[str]):
     """How many images of each kind were met: ``"RGB"``, or what had to be converted."""
 
-    def summary(self) -> str:
-        """Such as ``"12 greyscale, 3 RGBA converted to RGB"``; empty when nothing was converted."""
-        converted = [f"{count} {kind}" for kind, count in self.most_common() if kind != "RGB"]
-        return f"{', '.join(converted)} converted to RGB" if converted else ""
+    def summary(self) -> list[Sentence]:
+        """Such as ``"12 greyscale, 3 RGBA converted to RGB"``; none when nothing was converted."""
+        kinds = [
+            sentence(
+                "data.images_of_kind",
+                count=count,
+                kind=sentence(f"data.kind.{kind}") if kind in _NAMED_KINDS else kind,
+            )
+            for kind, count in self.most_common()
+            if kind != "RGB"
+        ]
+        return [sentence("data.converted", kinds=kinds)] if kinds else []
 
 
 def decode_image(

@@ -16,6 +16,7 @@ from adsr_hf.data.extra.source import ExtraImages, ExtraTable, load_extra, open_
 from adsr_hf.data.labelled import ImageSplits, load_measured_splits, load_splits
 from adsr_hf.data.preparation import PreparedSplit, check_same_size, prepare_split
 from adsr_hf.networks.pixels import PixelSpace
+from adsr_hf.records.sentences import Recorded, sentence, worded
 from adsr_hf.settings.data import DataArguments
 
 
@@ -27,7 +28,7 @@ class ImageData:
         train: augmented as the arguments say, and mixed with extra images if there are any.
         validation, test: not augmented; None = there is none.
         class_names: name of each class index.
-        summary: sizes, classes, the columns that were read, conversions and skipped images, in one line.
+        summary_parts: sizes, classes and the columns that were read; then extra images, conversions, skipped images.
         notes: what was decided on the way, and each skipped image, one sentence each.
     """
 
@@ -35,8 +36,13 @@ class ImageData:
     validation: ImageClassificationDataset | None
     test: ImageClassificationDataset | None
     class_names: list[str]
-    summary: str
+    summary_parts: list[Recorded]
     notes: list[str]
+
+    @property
+    def summary(self) -> str:
+        """The parts in one line."""
+        return "; ".join(map(worded, self.summary_parts))
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,19 @@ class MeasuredData:
     Attributes:
         measured: of the role that was asked for; not augmented.
         validation: those that a temperature may be fitted on; None = there are none.
-        class_names, summary, notes: as of :class:`ImageData`.
+        class_names, summary_parts, notes: as of :class:`ImageData`.
     """
 
     measured: ImageClassificationDataset
     validation: ImageClassificationDataset | None
     class_names: list[str]
-    summary: str
+    summary_parts: list[Recorded]
     notes: list[str]
+
+    @property
+    def summary(self) -> str:
+        """The parts in one line."""
+        return "; ".join(map(worded, self.summary_parts))
 
 
 def load_image_data(arguments: DataArguments, processor: Any, *, seed: int, show_progress: bool = True) -> ImageData:
@@ -106,7 +117,7 @@ def load_image_data(arguments: DataArguments, processor: Any, *, seed: int, show
         validation=datasets.get("validation"),
         test=datasets.get("test"),
         class_names=splits.class_names,
-        summary=_summary(arguments, splits, prepared, extra),
+        summary_parts=_summary(arguments, splits, prepared, extra),
         notes=notes,
     )
 
@@ -151,7 +162,7 @@ def load_measured_data(
         measured=datasets[role],
         validation=datasets.get("validation") if role == "test" else None,
         class_names=splits.class_names,
-        summary=_summary(arguments, splits, prepared, None),
+        summary_parts=_summary(arguments, splits, prepared, None),
         notes=splits.notes + _skipped(splits, prepared),
     )
 
@@ -207,17 +218,18 @@ def _skipped(splits: ImageSplits, prepared: dict[str, PreparedSplit]) -> list[st
 
 def _summary(
     arguments: DataArguments, splits: ImageSplits, prepared: dict[str, PreparedSplit], extra: ExtraImages | None
-) -> str:
+) -> list[Recorded]:
     sizes = " / ".join(f"{len(split.store):,} {name}" for name, split in prepared.items())
     _, height, width = next(iter(prepared.values())).store.image_shape
-    parts = [f"{Path(arguments.dataset).name}: {sizes} images, {splits.described}, {width}×{height} px"]
+    parts: list[Recorded] = [
+        f"{Path(arguments.dataset).name}: {sizes} images, {splits.described}, {width}×{height} px"
+    ]
     if extra is not None:
         parts.append(extra.summary)
     counts = ConversionCounts()
     for split in prepared.values():
         counts.update(split.counts)
-    if converted := counts.summary():
-        parts.append(converted)
+    parts += counts.summary()
     if skipped := len(_skipped(splits, prepared)):
-        parts.append(f"{skipped} broken image{'s' if skipped > 1 else ''} skipped")
-    return "; ".join(parts)
+        parts.append(sentence("data.skipped_images" if skipped > 1 else "data.skipped_image", count=skipped))
+    return parts

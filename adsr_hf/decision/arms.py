@@ -11,6 +11,7 @@ from adsr_hf.evaluation.model_files import ModelFilesError, model_files
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.records.run_record import find_run_record, published_weights, read_run_record
+from adsr_hf.records.sentences import Sentence, sentence, worded
 from adsr_hf.settings.errors import RecordsError
 
 
@@ -71,6 +72,14 @@ class Member:
         return float(median(logged)) if logged else None
 
 
+class DifferentConditionsError(RecordsError):
+    """Two evaluations that did not measure the same, and so cannot be compared; ``reason`` says what differs."""
+
+    def __init__(self, reason: Sentence) -> None:
+        super().__init__(worded(reason))
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Arm:
     """Runs that differ in nothing but their seed."""
@@ -104,7 +113,7 @@ def check_same_conditions(first: Member, second: Member) -> None:
     """Refuse to compare what was measured under different conditions.
 
     Raises:
-        RecordsError: naming what differs, and both values.
+        DifferentConditionsError: naming what differs, and both values.
     """
     former, latter = first.records.summary, second.records.summary
     conditions = [
@@ -113,7 +122,7 @@ def check_same_conditions(first: Member, second: Member) -> None:
         ("number of images", former["data"]["images"], latter["data"]["images"]),
         ("test images (fingerprint)", former["data"]["fingerprint"][:16], latter["data"]["fingerprint"][:16]),
         ("threats", former["threats"], latter["threats"]),
-        ("attacks", former["attacks"], latter["attacks"]),
+        ("attacks", _attacks(first), _attacks(second)),
     ]
     # These are compared where both have them.
     noises = _noises(first), _noises(second)
@@ -125,10 +134,9 @@ def check_same_conditions(first: Member, second: Member) -> None:
         conditions.append(("positive class", *positives))
     for name, wanted, given in conditions:
         if wanted != given:
-            raise RecordsError(
-                f"{first.folder} and {second.folder} cannot be compared, since their {name} differ: {wanted} against "
-                f"{given}; evaluate both with the same data, --threat and attack settings"
-            )
+            names = {"first": str(first.folder), "second": str(second.folder), "condition": name}
+            reason = sentence("not_compared.other_conditions", **names, wanted=str(wanted), given=str(given))
+            raise DifferentConditionsError(reason)
 
 
 def _check_another_run(former: Member, latter: Member) -> None:
@@ -169,6 +177,12 @@ def _checkpoint(folder: Path, records: EvaluationRecords) -> Path | None:
         except ModelFilesError as error:
             reasons.append(f"the model in {place} cannot be the one that was measured: {error}")
     raise RecordsError(f"{reasons[0]}; evaluate again")
+
+
+def _attacks(member: Member) -> list[dict[str, Any]]:
+    """Without their notes, which say in words what the settings say, and which earlier versions recorded otherwise."""
+    attacks = member.records.summary["attacks"]
+    return [{key: value for key, value in attack.items() if key != "note"} for attack in attacks]
 
 
 def _noises(member: Member) -> list[str]:

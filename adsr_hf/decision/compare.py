@@ -19,6 +19,7 @@ from adsr_hf.evaluation.figure_names import (
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.vectors import ERROR_RATES, figure_vector
 from adsr_hf.measures.statistics import holm
+from adsr_hf.records.sentences import Recorded, sentence
 
 NOISE_FIGURES = ("noise/accuracy", "noise/flip_rate", "noise/output_stability")
 _CLASS_FIGURES = ("class_accuracy", "class_robust_accuracy")
@@ -52,7 +53,7 @@ class Comparison:
     candidate: str
     current: str
     deltas: tuple[Delta, ...]
-    not_compared: dict[str, str]
+    not_compared: dict[str, Recorded]
     latency: LatencyPair | None
     images: int
     scope: Scope
@@ -123,8 +124,8 @@ def compare(candidate: Arm, current: Arm, *, latency: bool = True, latency_bound
     check_same_conditions(candidate.members[0], current.members[0])
     deltas, missing = _per_image(candidate, current)
     for name, found in _per_run(candidate, current).items():
-        if isinstance(found, str):
-            missing[name] = found
+        if found is None:
+            missing[name] = sentence("not_compared.no_run_record")
         else:
             deltas.append(found)
     pair = None
@@ -134,7 +135,7 @@ def compare(candidate: Arm, current: Arm, *, latency: bool = True, latency_bound
         except ValueError as error:
             missing["latency_ratio"] = str(error)
     else:
-        missing["latency_ratio"] = "not asked for"
+        missing["latency_ratio"] = sentence("not_compared.not_asked_for")
     majority = majority_of(candidate.members[0].records)
     return Comparison(
         candidate.name,
@@ -156,7 +157,7 @@ def not_beaten(arm: Arm) -> list[str]:
     return [condition for condition in beaten[0] if not all(conditions[condition] for conditions in beaten)]
 
 
-def _per_image(candidate: Arm, current: Arm) -> tuple[list[Delta], dict[str, str]]:
+def _per_image(candidate: Arm, current: Arm) -> tuple[list[Delta], dict[str, Recorded]]:
     records = candidate.members[0].records
     threats = records.threats
     names = ["accuracy", *(name for name in EXPECTED_ROBUSTNESS_FIGURES if figure_vector(records, name) is not None)]
@@ -167,9 +168,13 @@ def _per_image(candidate: Arm, current: Arm) -> tuple[list[Delta], dict[str, str
     names += [*NOISE_FIGURES, "brier_score", "ece", "ece_after_temperature"]
     names += [f"{threat}/robust_ece" for threat in threats]
     found = {name: delta_of(name, candidate, current) for name in names}
-    missing = {name: "not measured for both models" for name, delta in found.items() if delta is None}
+    missing: dict[str, Recorded] = {
+        name: sentence("not_compared.not_measured") for name, delta in found.items() if delta is None
+    }
     for threat in threats:
-        missing[f"{threat}/{records.attacks[-1]}/robust_accuracy"] = f"it is {threat}/robust_accuracy by definition"
+        missing[f"{threat}/{records.attacks[-1]}/robust_accuracy"] = sentence(
+            "not_compared.by_definition", figure=f"{threat}/robust_accuracy"
+        )
     # Classes without an image, and error rates where no class is called positive, are told by the evaluation.
     found |= {name: delta_of(name, candidate, current) for name in class_figure_names(records)}
     return [delta for delta in found.values() if delta is not None], missing
@@ -185,9 +190,9 @@ def class_figure_names(records: EvaluationRecords) -> list[str]:
     ]
 
 
-def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | str]:
-    """Figures of the training runs: the drop from best to last robust accuracy, and throughput."""
-    result: dict[str, Delta | str] = {}
+def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | None]:
+    """Figures of the training runs, the drop from best to last robust accuracy and throughput; None where unknown."""
+    result: dict[str, Delta | None] = {}
     readers = {"best_to_last_gap": _gap, "training_images_per_second": lambda member: member.images_per_second}
     for name, read in readers.items():
         candidate_values, current_values = ([read(member) for member in arm.members] for arm in (candidate, current))
@@ -196,7 +201,7 @@ def _per_run(candidate: Arm, current: Arm) -> dict[str, Delta | str]:
             [value for value in current_values if value is not None],
         )
         if len(values[0]) < len(candidate_values) or len(values[1]) < len(current_values):
-            result[name] = "no run.json that says it beside both records"
+            result[name] = None
         else:
             result[name] = run_delta(name, *values)
     return result

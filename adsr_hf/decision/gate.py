@@ -12,6 +12,7 @@ from adsr_hf.decision.policy import ALL, Policy
 from adsr_hf.decision.sample_size import MOST_IMAGES, MOST_RUNS, needed_to_decide
 from adsr_hf.evaluation.figure_names import figure_kind, is_class_accuracy
 from adsr_hf.evaluation.vectors import ERROR_RATES
+from adsr_hf.records.sentences import worded
 
 RuleVerdict = Literal["pass", "fail", "not decidable", "no evidence"]
 Decision = Literal["promote", "keep", "not decidable"]
@@ -105,7 +106,7 @@ def _matching(rule: str, pattern: str, comparison: Comparison) -> list[Delta]:
     ]
     if not found:
         measured = [delta.name for delta in comparison.deltas]
-        reason = comparison.not_compared.get(pattern)
+        reason = worded(comparison.not_compared.get(pattern, ""))
         near = difflib.get_close_matches(pattern, measured, n=1)
         of_errors = figure_kind(pattern).removeprefix("robust_") in ERROR_RATES
         raise ValueError(
@@ -204,7 +205,7 @@ def _sane_member(policy: Policy, member: Member) -> list[RuleOutcome]:
         if found == "not applicable" and policy.sanity == ALL:
             continue
         outcome: RuleVerdict = "pass" if found == "pass" else "fail" if found == "fail" else "not decidable"
-        words = f"{name}: {verdicts[name]['words']} ({member.folder})"
+        words = f"{name}: {worded(verdicts[name]['words'])} ({member.folder})"
         outcomes.append(RuleOutcome("sanity", name, "pass", None, None, outcome, None, words))
     return outcomes
 
@@ -212,7 +213,7 @@ def _sane_member(policy: Policy, member: Member) -> list[RuleOutcome]:
 def _fast_enough(most: float, comparison: Comparison) -> RuleOutcome:
     pair = comparison.latency
     if pair is None:
-        reason = comparison.not_compared.get("latency_ratio", "not measured")
+        reason = worded(comparison.not_compared.get("latency_ratio", "not measured"))
         raise ValueError(f"maximum_latency_ratio={most} was not measured: {reason}")
     low, high = pair.interval
     if pair.proven:

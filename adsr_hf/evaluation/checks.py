@@ -13,11 +13,6 @@ from adsr_hf.evaluation.driver import finite
 from adsr_hf.evaluation.plan import Plan
 from adsr_hf.records.disk_errors import WriteError
 
-NO_GRADIENT = (
-    "the model's logits carry no gradient to its input (it detaches it, or computes without autograd), so that "
-    "attacks that follow it are blind, and what withstands them is not shown to be robust; attack with square too"
-)
-
 
 def check_labels(labels: Tensor, num_classes: int) -> None:
     """Raise ValueError where a label, (N,) int64, is not one of the model's classes."""

@@ -8,6 +8,7 @@ from adsr_hf.evaluation.figure_names import CLEAN, attacked_name, class_figure
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.vectors import ERROR_RATES, figure_vector, predictions_under, right_under
 from adsr_hf.measures.intervals import FigureEntry, share_entry
+from adsr_hf.records.sentences import Sentence, sentence
 
 # A matrix of more classes would outgrow the rest of a summary many times.
 CONFUSION_CLASSES = 100
@@ -70,7 +71,7 @@ def majority_of(records: EvaluationRecords) -> dict[str, Any]:
     return {"class": _class_names(records)[_majority_class(records)], "share": share, "beaten": beaten}
 
 
-def class_notes(records: EvaluationRecords) -> list[str]:
+def class_notes(records: EvaluationRecords) -> list[Sentence]:
     """Sentences that say which of these figures there are not, and why."""
     names = _class_names(records)
     counts = np.bincount(records.labels, minlength=len(names))
@@ -78,12 +79,9 @@ def class_notes(records: EvaluationRecords) -> list[str]:
     notes = []
     if absent:
         shown = ", ".join(repr(name) for name in absent[:10]) + (", ..." if len(absent) > 10 else "")
-        notes.append(f"{len(absent)} of {len(names)} classes have no image here, and no figures: {shown}")
+        notes.append(sentence("note.absent_classes", absent=len(absent), classes=len(names), names=shown))
     if len(names) > CONFUSION_CLASSES:
-        notes.append(
-            f"the confusion matrix is left out, since {len(names)} classes are more than {CONFUSION_CLASSES}; "
-            "records.parquet holds label and prediction of every image"
-        )
+        notes.append(sentence("note.no_confusion", classes=len(names), most=CONFUSION_CLASSES))
     return notes
 
 

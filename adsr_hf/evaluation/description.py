@@ -11,6 +11,7 @@ from adsr_hf.evaluation.provenance import Provenance
 from adsr_hf.evaluation.records import KIND, SCHEMA_VERSION
 from adsr_hf.evaluation.severities import severity_table
 from adsr_hf.records.machine import PACKAGES, describe_machine, package_versions, process_state
+from adsr_hf.records.sentences import sentence
 
 _PACKAGES = (*PACKAGES, "numpy", "pillow", "pyautoattack")
 
@@ -58,7 +59,7 @@ def describe_evaluation(
         "examples": [],
         "sanity": [],
         "notes": [
-            "an image that is wrong without attack, or has fallen to an earlier attack, is not attacked (again)",
+            sentence("note.fallen_images"),
             *(attack.settings["note"] for attack in attacks if "note" in attack.settings),
         ],
     }

@@ -18,7 +18,6 @@ from adsr_hf.attacks.gradient_path import has_gradient_path, with_gradient_path
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.registry import named_attacks
 from adsr_hf.evaluation.checks import (
-    NO_GRADIENT,
     check_class_names,
     check_labels,
     finished_work_named,
@@ -45,6 +44,7 @@ from adsr_hf.networks.classifier import number_of_classes, pixels_to_logits
 from adsr_hf.networks.normalisation import LOOKED_AT, NormalisationCheck
 from adsr_hf.records.folder_lock import own_folder
 from adsr_hf.records.machine import process_state
+from adsr_hf.records.sentences import sentence, worded
 
 
 def evaluate(
@@ -135,9 +135,9 @@ def evaluate(
         first = pixel_space.recover(batch_of(dataset, [0])["pixel_values"].to(device))
         refuse_probabilities(plain(first))
         if not has_gradient_path(bare, first):
-            described["notes"].append(NO_GRADIENT)
+            described["notes"].append(sentence("note.no_gradient"))
             if state.is_main_process:
-                warnings.warn(NO_GRADIENT, stacklevel=2)
+                warnings.warn(worded(described["notes"][-1]), stacklevel=2)
         driver = Driver(
             plan=plan,
             dataset=dataset,
@@ -212,10 +212,7 @@ def _measure_the_rest(
             folder, shown, pixels, labels, threat=plan.threats[0], logits_fn=logits_fn
         )
         if not summary["examples"]:
-            summary["notes"].append(
-                f"no example is kept: in whole grey levels none of the images that fell to {plan.threats[0]} still "
-                "fools the model"
-            )
+            summary["notes"].append(sentence("note.no_example", threat=str(plan.threats[0])))
     if plan.sanity:
         pixels, labels = _images(driver, sanity_positions(len(driver.dataset), seed=plan.seed))
         found = verdicts(

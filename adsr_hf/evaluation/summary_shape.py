@@ -5,6 +5,7 @@ from typing import Any
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.records import json_shapes as shape
 from adsr_hf.records.json_shapes import ShapeError
+from adsr_hf.records.sentences import check_recorded
 
 _MODEL = shape.fields(
     {
@@ -41,7 +42,7 @@ _VERDICT = shape.fields(
         "name": shape.text,
         "outcome": shape.one_of("pass", "fail", "not applicable"),
         "figures": shape.mapping_of(shape.optional(shape.number())),
-        "words": shape.text,
+        "words": check_recorded,
     }
 )
 _EXAMPLE = shape.fields(
@@ -70,7 +71,7 @@ _SUMMARY = shape.fields(
             shape.fields({"value": shape.number(1e-6), "fitted_on": shape.text, "images": shape.whole_number(1)})
         ),
         "sanity": shape.list_of(_VERDICT),
-        "notes": shape.list_of(shape.text),
+        "notes": shape.list_of(check_recorded),
     },
     {
         "examples": shape.list_of(_EXAMPLE),

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from adsr_hf.records.sentences import Sentence
+
 CheckOutcome = Literal["pass", "fail", "not applicable"]
 
 RISES_WITH_EPSILON = "accuracy never rises with epsilon"
@@ -46,13 +48,13 @@ class SanityCheck:
         name: of the check, one of :data:`CHECKS`.
         outcome: ``"pass"``, ``"fail"`` or ``"not applicable"``.
         figures: what was measured; ``images`` says on how many.
-        words: one plain sentence.
+        words: one plain sentence, for :func:`adsr_hf.records.sentences.worded`.
     """
 
     name: str
     outcome: CheckOutcome
     figures: dict[str, float]
-    words: str
+    words: Sentence
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, as in the ``sanity`` list of a summary."""

@@ -6,10 +6,15 @@ import torch
 
 from adsr_hf.measures.figures import MeasuredLogits
 from adsr_hf.measures.temperature import TEMPERATURE_BOUNDS, fit_temperature
+from adsr_hf.records.sentences import Sentence, sentence, worded
 
 
 class CalibrationError(RuntimeError):
-    """The images do not say how sure the model may be; its weights are as they were."""
+    """The images do not say how sure the model may be, for this ``reason``; its weights are as they were."""
+
+    def __init__(self, reason: Sentence) -> None:
+        super().__init__(worded(reason))
+        self.reason = reason
 
 
 def fitted_temperature(measured: MeasuredLogits, adversarial_share: float) -> float:
@@ -36,13 +41,6 @@ def fitted_temperature(measured: MeasuredLogits, adversarial_share: float) -> fl
         )
     if temperature in TEMPERATURE_BOUNDS:
         coldest, hottest = TEMPERATURE_BOUNDS
-        why, way_out = (
-            ("(almost) none of them is misclassified", "Hold out more or harder images, or calibrate on attacked ones")
-            if temperature == coldest
-            else ("they are right by chance", "Train for longer, or calibrate on clean images alone")
-        )
-        raise CalibrationError(
-            f"no temperature between {coldest:g} and {hottest:g} fits the {images} held-out images, since {why}; "
-            f"the weights stay uncalibrated. {way_out}"
-        )
+        code = "not_calibrated.none_wrong" if temperature == coldest else "not_calibrated.by_chance"
+        raise CalibrationError(sentence(code, coldest=coldest, hottest=hottest, images=images))
     return temperature

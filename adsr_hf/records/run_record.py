@@ -5,6 +5,7 @@ from typing import Any
 
 from adsr_hf.records import json_shapes as shape
 from adsr_hf.records.json_shapes import ShapeError, read_object
+from adsr_hf.records.sentences import check_recorded
 from adsr_hf.settings.errors import RecordsError
 from adsr_hf.settings.radius import Radius, check_radius
 
@@ -31,7 +32,7 @@ _SPLITS = shape.mapping_of(
     shape.mapping_of(shape.number(), shape.one_of("ece", "robust_ece")), shape.one_of("validation", "test")
 )
 _CALIBRATION = shape.either(
-    shape.fields({"refused": shape.text}),
+    shape.fields({"refused": check_recorded}),
     shape.fields(
         {"temperature": shape.number(0), "images": shape.whole_number(1), "share": shape.number(0, 1)}
         | {"fitted_on": shape.one_of("clean", "adversarial", "mixed"), "weights": _WEIGHTS}
@@ -48,7 +49,7 @@ _RECORD = shape.fields(
         "config": _CONFIG,
         "data": shape.fields({"dataset": shape.text}),
         "model": shape.mapping_of(shape.anything),
-        "data_summary": shape.text,
+        "data_summary": shape.either(shape.text, shape.list_of(check_recorded)),
         "images": shape.mapping_of(shape.whole_number(0)),
         "training": shape.fields({}, {"train_runtime": shape.number(0)}),
         "log_history": shape.list_of(shape.mapping_of(shape.anything)),

@@ -8,11 +8,11 @@ from statistics import fmean
 from typing import Any
 
 from adsr_hf.attacks import ThreatModel
-from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
+from adsr_hf.decision.arms import Arm, DifferentConditionsError, Member, check_same_conditions, read_arm
 from adsr_hf.decision.compare import Comparison, compare, corrected
+from adsr_hf.records.sentences import Sentence
 from adsr_hf.report.drawing import STYLES, Style
 from adsr_hf.report.texts import Texts
-from adsr_hf.settings.errors import RecordsError
 
 _EVALUATION_FOLDERS = ("evaluation", "evaluation-teacher")
 
@@ -75,7 +75,7 @@ class ReportData:
     texts: Texts
     arms: tuple[ShownArm, ...]
     comparisons: dict[str, Comparison]
-    refusals: dict[str, str]
+    refusals: dict[str, Sentence]
 
     @property
     def comparison(self) -> Comparison | None:
@@ -121,16 +121,16 @@ def read_report_data(runs: Sequence[str], texts: Texts) -> ReportData:
     return ReportData(texts, shown, *_compared(shown))
 
 
-def _compared(arms: Sequence[ShownArm]) -> tuple[dict[str, Comparison], dict[str, str]]:
+def _compared(arms: Sequence[ShownArm]) -> tuple[dict[str, Comparison], dict[str, Sentence]]:
     """Comparisons of the first arm with each other one, corrected together, and reasons where there can be none."""
     found: dict[str, Comparison] = {}
-    refusals: dict[str, str] = {}
+    refusals: dict[str, Sentence] = {}
     for other in arms[1:]:
         try:
             check_same_conditions(arms[0].members[0], other.members[0])
             found[other.name] = compare(arms[0].arm, other.arm, latency=False)
-        except RecordsError as error:
-            refusals[other.name] = str(error)
+        except DifferentConditionsError as error:
+            refusals[other.name] = error.reason
     deltas = iter(corrected([delta for entry in found.values() for delta in entry.deltas]))
     together = {
         name: replace(entry, deltas=tuple(itertools.islice(deltas, len(entry.deltas))))

@@ -7,6 +7,7 @@ from adsr_hf.decision.deltas import Verdict
 from adsr_hf.decision.differences import Scope
 from adsr_hf.records import json_shapes as shape
 from adsr_hf.records.json_shapes import ShapeError, read_object
+from adsr_hf.records.sentences import check_recorded
 from adsr_hf.settings.errors import RecordsError
 from adsr_hf.study.results import KIND, RECORD_FILE, SCHEMA_VERSION, PlanWritten, figure_names
 
@@ -31,7 +32,7 @@ _ROW = shape.fields(
         "figures": shape.mapping_of(_FIGURE),
         "majority_not_beaten": shape.list_of(shape.text),
         "against_baseline": shape.mapping_of(_TEST),
-        "not_compared": shape.optional(shape.text),
+        "not_compared": shape.optional(check_recorded),
     }
 )
 _VARIANT = shape.fields(

@@ -3,6 +3,7 @@
 from adsr_hf.attacks import ThreatModel
 from adsr_hf.decision.deltas import Delta
 from adsr_hf.evaluation.figure_names import figure_kind
+from adsr_hf.records.sentences import Recorded
 from adsr_hf.report.markup import Html, element, joined
 from adsr_hf.report.report_data import Value
 from adsr_hf.report.texts import Texts
@@ -70,10 +71,11 @@ def threat_words(threat: str, texts: Texts) -> str:
     return texts("threat.l2", epsilon=f"{parsed.epsilon:.4g}")
 
 
-def recorded(words: str, texts: Texts) -> Html:
-    """A sentence from a record in the page's language; in its own where no translation is known, and marked so."""
-    translated = texts.recorded(words)
-    return joined([translated]) if translated is not None else element("q", words, lang="en")
+def recorded(words: Recorded, texts: Texts) -> Html:
+    """A sentence from a record in the page's language; of an earlier version's record in English, and marked so."""
+    if isinstance(words, str) and texts.language != "en":
+        return element("q", words, lang="en")
+    return joined([texts.recorded(words)])
 
 
 def missing(words: str) -> Html:

@@ -134,7 +134,7 @@ def _train_and_record(
         "config": config.to_dict(),
         "data": described[0],
         "model": described[1],
-        "data_summary": data.summary,
+        "data_summary": data.summary_parts,
         "images": {name: len(split) for name, split in _splits(data).items()},
         "training": output.metrics,
         "changes_on_resuming": trainer.run.identity.changes,
@@ -192,7 +192,7 @@ def _calibration(trainer: ADSRTrainer, data: ImageData) -> dict[str, Any] | None
     except CalibrationError as error:
         if trainer.is_world_process_zero():
             print(f"  not calibrated: {error}", flush=True)
-        return {"refused": str(error)}
+        return {"refused": error.reason}
 
 
 def _checkpoint_to_continue(config: ADSRConfig) -> Path | None:

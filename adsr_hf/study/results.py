@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from adsr_hf.decision.arms import Arm, Member, check_same_conditions, read_arm
+from adsr_hf.decision.arms import Arm, DifferentConditionsError, Member, check_same_conditions, read_arm
 from adsr_hf.decision.compare import corrected, not_beaten
 from adsr_hf.decision.deltas import Delta, delta_of
 from adsr_hf.evaluation.figure_names import EXPECTED_ROBUSTNESS_FIGURES, attacked_name, class_figure
 from adsr_hf.evaluation.records import SUMMARY_FILE
-from adsr_hf.settings.errors import RecordsError
+from adsr_hf.records.sentences import Sentence
 from adsr_hf.study.cells import LOG_FILE, Cell, end_of, is_finished
 from adsr_hf.study.description import Study
 
@@ -215,20 +215,20 @@ def _described(values: list[float]) -> dict[str, Any]:
     return {"values": values, "mean": fmean(values), "spread": stdev(values) if len(values) > 1 else None}
 
 
-def _tests(study: Study, rows: list[_Row], names: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def _tests(study: Study, rows: list[_Row], names: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Sentence]]:
     """Row and figure to its difference from the baseline's first row, corrected; and rows that cannot be compared."""
     base = next((row.arm for row in rows if row.cells[0].arm == study.baseline), None)
     others = [row for row in rows if row.arm is not None and row.arm is not base]
     if base is None:
         return {}, {}
     found: list[tuple[str, Delta]] = []
-    refused: dict[str, str] = {}
+    refused: dict[str, Sentence] = {}
     for row in others:
         assert row.arm is not None
         try:
             check_same_conditions(row.arm.members[0], base.members[0])
-        except RecordsError as error:
-            refused[row.name] = str(error)
+        except DifferentConditionsError as error:
+            refused[row.name] = error.reason
             continue
         deltas = [delta_of(name, row.arm, base) for name in names]
         found += [(row.name, delta) for delta in deltas if delta is not None]

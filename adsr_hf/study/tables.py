@@ -6,6 +6,7 @@ from typing import Any
 
 from adsr_hf.evaluation.figure_names import read_class_figure
 from adsr_hf.measures.majority import majority_warning
+from adsr_hf.records.sentences import worded
 from adsr_hf.records.text_tables import as_markdown, as_text, quoted
 from adsr_hf.study.results import RUN_FIGURES, WORST_CLASS, PlanWritten
 
@@ -103,7 +104,7 @@ def differences(variant: Record) -> TextTable:
     rows = [["arm", "figure", "change", "95% interval", "p (Holm)", "verdict"]]
     for row in variant["rows"]:
         if row["not_compared"]:
-            rows.append([row["name"], *[_MISSING] * 4, f"not compared: {row['not_compared']}"])
+            rows.append([row["name"], *[_MISSING] * 4, f"not compared: {worded(row['not_compared'])}"])
         for name, tested in row["against_baseline"].items():
             of_class = read_class_figure(name, variant["threats"])
             if of_class is not None and tested["verdict"] == "no evidence":

@@ -8,6 +8,7 @@ from adsr_hf.attacks import ThreatModel
 from adsr_hf.attacks.batch_invariance import ROWS, row_independent
 from adsr_hf.attacks.names import ATTACK_NAMES
 from adsr_hf.attacks.registry import named_attacks
+from adsr_hf.records.sentences import worded
 
 SIDE = 6
 
@@ -113,7 +114,7 @@ def test_fewer_targets_and_the_margin_are_noted() -> None:
     }
     assert settings["apgd-t"]["targets"] == settings["fab-t"]["targets"] == 2
     assert settings["apgd-t"]["loss"] == "targeted margin"
-    assert "needs 4 classes" in settings["apgd-t"]["note"]
+    assert "needs 4 classes" in worded(settings["apgd-t"]["note"])
     many = {attack.name: attack.settings for attack in named_attacks(["autoattack"], num_classes=200)}
     assert many["apgd-t"] == {"loss": "targeted dlr", "num_steps": 100, "restarts": 1, "targets": 9}
     assert many["square"]["queries"] == 5000

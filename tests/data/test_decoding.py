@@ -7,6 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from adsr_hf.data.decoding import BrokenImageError, ConversionCounts, decode_image
+from adsr_hf.records.sentences import worded
 
 RED = (255, 0, 0)
 
@@ -149,8 +150,8 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
 
 def test_counts_are_told_in_one_phrase() -> None:
     counts = ConversionCounts({"RGB": 100, "CMYK": 1, "greyscale": 12, "RGBA": 3})
-    assert counts.summary() == "12 greyscale, 3 RGBA, 1 CMYK converted to RGB"
-    assert ConversionCounts({"RGB": 5}).summary() == ""
+    assert list(map(worded, counts.summary())) == ["12 greyscale, 3 RGBA, 1 CMYK converted to RGB"]
+    assert ConversionCounts({"RGB": 5}).summary() == []
 
 
 def test_an_image_of_too_many_pixels_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from adsr_hf.decision.deltas import higher_is_better
 from adsr_hf.evaluation.reading import read_evaluation
 from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.vectors import figure_vector
+from adsr_hf.records.sentences import sentence, worded
 from adsr_hf.settings.errors import RecordsError
 from tests.evaluation.fake_records import write_fake_evaluation, write_fake_run
 
@@ -249,10 +250,10 @@ def test_what_one_side_did_not_measure_is_listed(tmp_path: Path) -> None:
     a = write_fake_evaluation(tmp_path / "a", noise_accuracy=None, seed=1)
     comparison = compared([a], [write_fake_evaluation(tmp_path / "b", temperature=None, seed=2)])
     assert comparison.delta("noise/accuracy") is None
-    assert comparison.not_compared["noise/accuracy"] == "not measured for both models"
-    assert comparison.not_compared["ece_after_temperature"] == "not measured for both models"
-    assert "no run.json" in comparison.not_compared["best_to_last_gap"]
-    assert comparison.not_compared["latency_ratio"] == "not asked for"
+    assert comparison.not_compared["noise/accuracy"] == sentence("not_compared.not_measured")
+    assert comparison.not_compared["ece_after_temperature"] == sentence("not_compared.not_measured")
+    assert "no run.json" in worded(comparison.not_compared["best_to_last_gap"])
+    assert worded(comparison.not_compared["latency_ratio"]) == "not asked for"
 
 
 @pytest.mark.parametrize(
@@ -330,3 +331,12 @@ def test_error_rates_of_different_classes_are_not_compared(tmp_path: Path) -> No
     with pytest.raises(RecordsError, match="their positive class differ: good against defective"):
         compared([a], [b])
     assert compared([a], [c]).delta("missed_rate") is None
+
+
+def test_a_note_that_an_earlier_version_worded_hinders_no_comparison(tmp_path: Path) -> None:
+    notes = {"new": sentence("note.fewer_targets", targets=3), "old": "3 targets instead of 9"}
+    arms = []
+    for seed, (name, note) in enumerate(notes.items()):
+        attacks = [{"name": "pgd", "note": note}, {"name": "square"}]
+        arms.append(read_arm([str(write_fake_run(tmp_path / name, seed=seed, changes={"attacks": attacks}))]))
+    assert compare(*arms, latency=False).delta("accuracy") is not None

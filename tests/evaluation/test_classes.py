@@ -25,6 +25,7 @@ from adsr_hf.evaluation.records import EvaluationRecords
 from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.evaluation.vectors import figure_vector
 from adsr_hf.measures.statistics import wilson_interval
+from adsr_hf.records.sentences import worded
 from tests.evaluation.subjects import SPACE, images, trained_model
 
 THREAT = "Linf 4/255"
@@ -114,7 +115,7 @@ def test_a_class_without_images_is_left_out_and_named() -> None:
         *(f"{THREAT}/class_robust_accuracy/{name}" for name in ("good", "defective")),
     }
     assert figure_vector(found, "class_accuracy/a/b") is None
-    assert class_notes(found) == ["1 of 3 classes have no image here, and no figures: 'a/b'"]
+    assert list(map(worded, class_notes(found))) == ["1 of 3 classes have no image here, and no figures: 'a/b'"]
     assert confusion_matrix(found, "clean").shape == (3, 3)
 
 
@@ -124,7 +125,7 @@ def test_too_many_classes_for_a_matrix_are_said_to_be() -> None:
     found = records_of(labels, labels, labels, names)
     assert confusion_of(found) is None
     [note] = class_notes(found)
-    assert "confusion matrix is left out, since 101 classes" in note
+    assert "confusion matrix is left out, since 101 classes" in worded(note)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from adsr_hf.evaluation.sanity import (
 )
 from adsr_hf.evaluation.verdicts import CHECKS
 from adsr_hf.networks.classifier import pixels_to_logits
+from adsr_hf.records.sentences import worded
 from tests.evaluation.digits import (
     PIXEL_SPACE,
     THREAT,
@@ -76,7 +77,7 @@ def test_an_honest_defended_model_passes_every_check_and_is_left_as_it_was() -> 
         model.eval()
         model.layers[0].weight.requires_grad_(True)
     assert list(found) == list(CHECKS)
-    assert outcomes(found, "pass") == set(CHECKS), [one.words for one in found.values()]
+    assert outcomes(found, "pass") == set(CHECKS), [worded(one.words) for one in found.values()]
     assert torch.equal(random_state, torch.random.get_rng_state())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -102,14 +103,14 @@ def test_no_seed_norm_or_radius_alarms_for_an_honest_defended_model(
         right = pixels_to_logits(model, PIXEL_SPACE, 10)(data.pixels).argmax(1) == data.labels
     assert right.float().mean() > 0.4, "too bad a model to say anything about"
     found = check(model, data, threat=threat, seed=seed)
-    assert outcomes(found, "fail") == set(), [one.words for one in found.values() if one.outcome == "fail"]
+    assert outcomes(found, "fail") == set(), [worded(one.words) for one in found.values() if one.outcome == "fail"]
     assert outcomes(found, "not applicable") == {names.TRANSFER}
 
 
 @pytest.mark.parametrize("epsilon", [0.15, 0.6, 1.0])
 def test_an_honest_model_without_a_defence_passes_also_at_zero_accuracy(epsilon: float) -> None:
     found = check(model_of("cnn", defended=False), images(1), threat=ThreatModel("Linf", epsilon))
-    assert outcomes(found, "fail") == set(), [one.words for one in found.values() if one.outcome == "fail"]
+    assert outcomes(found, "fail") == set(), [worded(one.words) for one in found.values() if one.outcome == "fail"]
     assert epsilon < 0.5 or found[names.RISES_WITH_STEPS].figures["accuracy at 100 steps"] == 0
 
 
@@ -154,7 +155,7 @@ def test_a_model_that_masks_its_gradients_is_caught(name: str) -> None:
     # Square costs most of the time, and is needed for those alone that it must catch.
     square = None if names.SQUARE in masking.caught_by else (0, 64)
     found = check(model, images(number=64), only_square=square)
-    assert masking.caught_by <= outcomes(found, "fail"), [one.words for one in found.values()]
+    assert masking.caught_by <= outcomes(found, "fail"), [worded(one.words) for one in found.values()]
 
 
 def test_a_transfer_attack_beats_the_own_gradients_of_a_blind_model() -> None:
@@ -222,14 +223,14 @@ def test_square_is_not_applicable_without_its_package(monkeypatch: pytest.Monkey
     monkeypatch.setattr("adsr_hf.attacks.registry.find_spec", lambda name: None)
     found = check(model_of("cnn"), images(number=10))
     assert found[names.SQUARE].outcome == "not applicable"
-    assert "pip install 'adsr_hf[autoattack]'" in found[names.SQUARE].words
+    assert "pip install 'adsr_hf[autoattack]'" in worded(found[names.SQUARE].words)
 
 
 def test_half_precision_is_too_coarse_for_slopes_alone() -> None:
     model = trained(Convolutional, digits()[TRAIN], threat=None, epochs=3).to(torch.bfloat16)
     found = check(model, images(number=32), only_square=(0, 32))
     assert outcomes(found, "not applicable") == {names.GRADIENT_BLOCKING, names.TRANSFER}
-    assert outcomes(found, "fail") == set(), [one.words for one in found.values()]
+    assert outcomes(found, "fail") == set(), [worded(one.words) for one in found.values()]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from adsr_hf.evaluation.suite import evaluate
 from adsr_hf.evaluation.vectors import figure_vector
 from adsr_hf.measures.statistics import wilson_interval
 from adsr_hf.networks.classifier import pixels_to_logits
+from adsr_hf.records.sentences import worded
 from tests.evaluation.subjects import PLAN, SPACE, THREATS, images, trained_model
 from tests.records.test_folder_lock import start_owner
 from tests.tiny import tiny_vit
@@ -128,7 +129,7 @@ def test_examples_still_fool_the_model_when_read_back(model: torch.nn.Module, tm
         predictions = logits_fn(torch.stack([clean, adversarial])).argmax(1).tolist()
         assert predictions == [entry["clean_prediction"], entry["adversarial_prediction"]]
         assert predictions[0] == entry["label"] != predictions[1]
-    assert summary["examples"] or any("no example is kept" in note for note in summary["notes"])
+    assert summary["examples"] or any("no example is kept" in worded(note) for note in summary["notes"])
 
 
 def _child(weights: Path, folder: Path, *launcher: str) -> subprocess.Popen[bytes]:
@@ -271,7 +272,7 @@ def test_any_number_of_classes(num_classes: int) -> None:
     assert records.figure("accuracy") == 1
     targets = {attack["name"]: attack.get("targets") for attack in records.summary["attacks"]}
     assert targets["apgd-t"] == targets["fab-t"] == min(9, num_classes - 1)
-    assert any("needs 4 classes" in note for note in records.summary["notes"]) == (num_classes < 4)
+    assert any("needs 4 classes" in worded(note) for note in records.summary["notes"]) == (num_classes < 4)
     assert len(records.summary["model"]["class_names"]) == num_classes
 
 

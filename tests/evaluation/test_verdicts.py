@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adsr_hf.evaluation.sanity import decisions
 from adsr_hf.evaluation.verdicts import FEWEST_IMAGES, RISES_WITH_STEPS, SanityCheck, exceeds
+from adsr_hf.records.sentences import worded
 
 
 def broken(count: int, total: int = 100, start: int = 0) -> Tensor:
@@ -31,7 +32,7 @@ def test_no_images_show_nothing() -> None:
 
 def test_accuracy_that_falls_or_wobbles_passes_and_accuracy_that_rises_fails() -> None:
     def verdict(*counts: Tensor) -> SanityCheck:
-        return decisions.never_rises(RISES_WITH_STEPS, [str(n) for n in range(len(counts))], counts, 200)
+        return decisions.never_rises(RISES_WITH_STEPS, [str(place) for place in range(len(counts))], counts, 200)
 
     falling = verdict(broken(10), broken(40), broken(90))
     assert falling.outcome == "pass"
@@ -82,7 +83,7 @@ def test_few_images_decide_nothing_but_a_gradient_that_is_not_there() -> None:
     bent = torch.full((19,), 0.9)
     undecided = decisions.gradients_hold(broken(0, 19), bent, bent)
     assert undecided.outcome == "not applicable"
-    assert undecided.words == "19 rightly classified images are too few; 20 are needed."
+    assert worded(undecided.words) == "19 rightly classified images are too few; 20 are needed."
     assert decisions.gradients_hold(broken(19, 19), bent, bent).outcome == "fail"
 
 
@@ -143,5 +144,6 @@ def test_a_verdict_is_json() -> None:
         "name": "an unbounded attack reaches chance",
         "outcome": "pass",
         "figures": {"accuracy": 0.0, "chance": 0.1, "images": 100},
-        "words": "Under an attack without bounds accuracy is 0.0%; chance is 10.0%.",
+        "words": {"code": "sanity.unbounded.pass", "values": {"accuracy": 0.0, "chance": 0.1}},
     }
+    assert worded(verdict.words) == "Under an attack without bounds accuracy is 0.0%; chance is 10.0%."

@@ -9,6 +9,7 @@ import pytest
 
 from adsr_hf.decision.arms import read_arm
 from adsr_hf.decision.compare import compare, is_of_class
+from adsr_hf.records.sentences import sentence
 from adsr_hf.report.charts import axis_decimals
 from adsr_hf.report.report_data import read_report_data
 from adsr_hf.report.texts import Texts
@@ -199,12 +200,13 @@ def test_every_name_is_escaped(tmp_path: Path) -> None:
 
 def test_japanese_page_holds_no_english_sentence(runs: list[Path], tmp_path: Path) -> None:
     runs = [Path(shutil.copytree(one, tmp_path / one.name)) for one in runs]
-    notes = ["an image that is wrong without attack, or has fallen to an earlier attack, is not attacked (again)"]
+    notes = [sentence("note.fallen_images")]
     for one in runs:
-        words = "Two forward passes differ by 0 at most."
+        words = sentence("sanity.two_passes.pass", difference=0.0)
         verdicts = json.loads((one / "evaluation/summary.json").read_text())["sanity"]
         change_summary(one, notes=notes, sanity=[verdict | {"words": words} for verdict in verdicts])
-        change_run(one, data_summary="made up: 4 classes; 3 RGBA converted to RGB; 2 broken images skipped")
+        converted = sentence("data.converted", kinds=[sentence("data.images_of_kind", count=3, kind="RGBA")])
+        change_run(one, data_summary=["made up: 4 classes", converted, sentence("data.skipped_images", count=2)])
     text = page_of(*runs, language="ja")
     page = Reader(text)
     assert '<html lang="ja">' in text
@@ -216,9 +218,16 @@ def test_japanese_page_holds_no_english_sentence(runs: list[Path], tmp_path: Pat
     assert len(page.tags) == len(Reader(page_of(*runs)).tags)
 
 
-def test_untranslated_words_of_a_record_are_quoted_as_english(run: Path) -> None:
-    change_summary(run, notes=["A sentence of some later version."])
-    assert '<q lang="en">A sentence of some later version.</q>' in page_of(run, language="ja")
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_sentences_of_an_earlier_version_are_shown_in_english(run: Path, language: str) -> None:
+    words = {name: f"The {name} of an earlier version." for name in ("note", "verdict", "conversion", "refusal")}
+    verdict = json.loads((run / "evaluation/summary.json").read_text())["sanity"][0] | {"words": words["verdict"]}
+    change_summary(run, notes=[words["note"]], sanity=[verdict])
+    change_run(run, data_summary=f"made up; {words['conversion']}", calibration={"refused": words["refusal"]})
+    page = page_of(run, language=language)
+    for english in words.values():
+        assert (f'<q lang="en">{english}</q>' in page) == (language == "ja")
+        assert english in page
 
 
 def test_missing_parts_are_said(run: Path) -> None:

@@ -10,18 +10,26 @@ import torch
 import yaml
 
 from adsr_hf.attacks.registry import named_attacks
+from adsr_hf.data.decoding import ConversionCounts
 from adsr_hf.evaluation.corruptions import KINDS
 from adsr_hf.evaluation.sanity import decisions
 from adsr_hf.evaluation.verdicts import CHECKS, SanityCheck
+from adsr_hf.records.sentences import sentence, worded
 from adsr_hf.report.texts import Texts
 
 JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 
 
+FILES = {
+    "en": [("adsr_hf.report.texts", "en.yaml"), ("adsr_hf.records", "sentences.yaml")],
+    "ja": [("adsr_hf.report.texts", "ja.yaml")],
+}
+
+
 def entries(language: str) -> list[tuple[str, str]]:
-    """Keys and texts as the file holds them, a repeated key included."""
-    node = yaml.compose((files("adsr_hf.report.texts") / f"{language}.yaml").read_text(encoding="utf-8"))
-    return [(key.value, value.value) for key, value in node.value]
+    """Keys and texts as the files hold them, a repeated key included."""
+    nodes = [yaml.compose((files(package) / name).read_text(encoding="utf-8")) for package, name in FILES[language]]
+    return [(key.value, value.value) for node in nodes for key, value in node.value]
 
 
 def placeholders(text: str) -> set[str]:
@@ -48,6 +56,7 @@ def test_every_japanese_text_is_japanese() -> None:
         "sentence.space",
         "page.against",
         "figure.attacked",
+        "sanity.accuracy_at",
     }
     for key, text in entries("ja"):
         assert key in signs or JAPANESE.search(text), key
@@ -70,7 +79,9 @@ def every_verdict() -> Iterator[SanityCheck]:
     few, many = torch.tensor([True] * 5 + [False] * 95), torch.tensor([True] * 95 + [False] * 5)
     low, high = -torch.ones(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
     zeros = torch.zeros(100, dtype=torch.float64)
-    for settings in (["Linf 4/255", "Linf 8/255", "Linf 16/255"], ["10 steps", "20 steps", "100 steps"]):
+    radii = [sentence("sanity.radius", threat=threat) for threat in ("Linf 4/255", "Linf 8/255", "Linf 16/255")]
+    steps = [sentence("sanity.steps", count=count) for count in (10, 20, 100)]
+    for settings in (radii, steps):
         yield decisions.never_rises(CHECKS[0], settings, [few, few, many], 100)
         yield decisions.never_rises(CHECKS[0], settings, [many, few, few], 100)
     yield decisions.reaches_chance(many, 100, 10)
@@ -100,43 +111,21 @@ def test_every_sanity_verdict_has_its_sentence_in_japanese() -> None:
     texts = Texts("ja")
     told = []
     for verdict in every_verdict():
-        translated = texts.recorded(verdict.words)
-        assert translated is not None, verdict.words
+        english, translated = worded(verdict.words), texts.recorded(verdict.words)
         assert JAPANESE.search(translated)
         assert not re.search(r"\b(at|steps|of|the)\b", translated)
         # Figures may change places, but none may be lost or made up.
-        assert set(re.findall(r"\d+\.\d%", verdict.words)) == set(re.findall(r"\d+\.\d%", translated))
+        assert set(re.findall(r"\d+\.\d%", english)) == set(re.findall(r"\d+\.\d%", translated))
         told.append(translated)
     assert len(set(told)) == len(told)
 
 
-SOURCE_SENTENCES = [
-    "No undefended model of the same family was given to make images on.",
-    "Under L2 Square needs images of at least 6 pixels a side.",
-    "Square needs pyautoattack; install it with: pip install 'adsr_hf[autoattack]'",
-    "The model gives the same answer to every image, so that no attack can change it.",
-    "No image is classified rightly without attack, so there is nothing to break.",
-    "an image that is wrong without attack, or has fallen to an earlier attack, is not attacked (again)",
-    "no example is kept: in whole grey levels none of the images that fell to Linf 8/255 still fools the model",
-    "not measured for both models",
-    "no run.json that says it beside both records",
-    "runs/a and runs/b cannot be compared, since their threats differ: ['Linf 4/255'] against ['Linf 8/255']; "
-    "evaluate both with the same data, --threat and attack settings",
-    "12 greyscale, 3 RGBA converted to RGB",
-    "1 broken image skipped",
-    "no temperature between 0.01 and 100 fits the 30 held-out images, since (almost) none of them is misclassified; "
-    "the weights stay uncalibrated. Hold out more or harder images, or calibrate on attacked ones",
-    "no temperature between 0.01 and 100 fits the 30 held-out images, since they are right by chance; the weights "
-    "stay uncalibrated. Train for longer, or calibrate on clean images alone",
-]
-
-
-@pytest.mark.parametrize("words", SOURCE_SENTENCES)
-def test_sentences_of_records_have_their_japanese(words: str) -> None:
-    translated = Texts("ja").recorded(words)
-    assert translated is not None
-    assert JAPANESE.search(translated)
-    assert Texts("en").recorded(words) == words
+def test_steps_and_radii_are_told_in_both_languages() -> None:
+    settings = [sentence("sanity.steps", count=10), sentence("sanity.radius", threat="Linf 8/255")]
+    trail = [sentence("sanity.accuracy_at", accuracy=0.954, setting=setting) for setting in settings]
+    told = sentence("sanity.stronger_attack.pass", trail=trail)
+    assert Texts("en").recorded(told) == "Accuracy is 95.4% at 10 steps, 95.4% at Linf 8/255."
+    assert Texts("ja").recorded(told) == "正解率は 10 ステップで 95.4%、Linf 8/255 で 95.4% です。"
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 7])
@@ -149,19 +138,19 @@ def test_notes_of_attacks_on_few_classes_have_their_japanese(num_classes: int) -
     ]
     assert notes
     for note in notes:
-        assert JAPANESE.search(Texts("ja").recorded(note) or "")
+        assert JAPANESE.search(Texts("ja").recorded(note))
 
 
 def test_kinds_of_converted_images_are_told_in_japanese() -> None:
-    translated = Texts("ja").recorded("1470 greyscale, 45 RGBA, 14 16-bit converted to RGB")
-    assert translated == "RGB に変換：グレースケール 1470 枚、透過つき（RGBA） 45 枚、16 ビット 14 枚"
+    (converted,) = ConversionCounts({"greyscale": 1470, "RGBA": 45, "16-bit": 14, "RGB": 9}).summary()
+    assert Texts("en").recorded(converted) == "1470 greyscale, 45 RGBA, 14 16-bit converted to RGB"
+    assert (
+        Texts("ja").recorded(converted)
+        == "RGB に変換：グレースケール 1470 枚、透過つき（RGBA） 45 枚、16 ビット 14 枚"
+    )
 
 
 def test_verdicts_of_the_tiles_say_which_model_is_the_better_one() -> None:
     texts = Texts("ja")
     assert texts("overview.against.worse", current="80.9%") == "現行 80.9% より悪化"
     assert texts("overview.against.better", current="80.9%") == "現行 80.9% より改善"
-
-
-def test_a_sentence_that_nobody_translated_is_not_made_up() -> None:
-    assert Texts("ja").recorded("Something that no version of this package ever wrote.") is None

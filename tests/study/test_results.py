@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, t
 
+from adsr_hf.records.sentences import worded
 from adsr_hf.study.cells import begin, finish
 from adsr_hf.study.description import Study, read_study
 from adsr_hf.study.results import study_record
@@ -237,7 +238,7 @@ def test_what_failed_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
 def test_what_was_measured_otherwise_is_not_compared(tmp_path: Path) -> None:
     study = fake_study(tmp_path, {**RESULTS, "bad": {**RESULTS["bad"], "data_seed": 5}}, **CHANGES)
     variant = study_record(study)["variants"][0]
-    assert "test images (fingerprint) differ" in variant["rows"][2]["not_compared"]
+    assert "test images (fingerprint) differ" in worded(variant["rows"][2]["not_compared"])
     assert variant["rows"][2]["against_baseline"] == {}
     assert any(row[-1].startswith("not compared: ") for row in differences(variant))
 

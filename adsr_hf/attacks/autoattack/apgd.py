@@ -12,6 +12,7 @@ from adsr_hf.attacks.batch_invariance import pad_rows
 from adsr_hf.attacks.interface import KeyedImages, NamedAttack, image_generators
 from adsr_hf.attacks.pgd import LogitsFunction
 from adsr_hf.attacks.threat import ThreatModel
+from adsr_hf.records.sentences import sentence
 
 NUM_STEPS = 100
 MOST_TARGETS = 9
@@ -78,12 +79,9 @@ class TargetedAutoPGD(NamedAttack):
             "targets": self.targets,
         }
         if self.uses_margin:
-            self.settings["note"] = (
-                f"the targeted DLR loss needs 4 classes and the model has {num_classes}: its numerator, the "
-                "difference of the target's and the label's logits, is maximised instead, towards every other class"
-            )
+            self.settings["note"] = sentence("note.no_targeted_dlr", classes=num_classes)
         elif self.targets < MOST_TARGETS:
-            self.settings["note"] = f"{self.targets} targets instead of 9: all the classes that there are"
+            self.settings["note"] = sentence("note.fewer_targets", targets=self.targets)
         self.gradients_per_image = (NUM_STEPS + 1) * self.targets
         self.forwards_per_image = self.targets
 

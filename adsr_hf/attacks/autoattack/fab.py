@@ -10,6 +10,7 @@ from adsr_hf.attacks.autoattack.apgd import MOST_TARGETS
 from adsr_hf.attacks.batch_invariance import pad_rows
 from adsr_hf.attacks.interface import KeyedImages, NamedAttack
 from adsr_hf.attacks.pgd import LogitsFunction
+from adsr_hf.records.sentences import sentence
 
 NUM_STEPS = 100
 
@@ -22,7 +23,7 @@ class TargetedBoundary(NamedAttack):
         self.targets = min(MOST_TARGETS, num_classes - 1)
         self.settings: dict[str, Any] = {"num_steps": NUM_STEPS, "restarts": 1, "targets": self.targets}
         if self.targets < MOST_TARGETS:
-            self.settings["note"] = f"{self.targets} targets instead of 9: all the classes that there are"
+            self.settings["note"] = sentence("note.fewer_targets", targets=self.targets)
         self.gradients_per_image = NUM_STEPS * self.targets
         self.forwards_per_image = (NUM_STEPS + 3) * self.targets
 

@@ -17,6 +17,7 @@ from adsr_hf.data.preparation import check_same_size, prepare_split
 from adsr_hf.data.reading import RowReader
 from adsr_hf.data.sources import OpenedDataset, local_places, open_dataset
 from adsr_hf.data.splits import choose_splits, quote_some
+from adsr_hf.records.sentences import Sentence, sentence, worded
 from adsr_hf.settings.data import DIGITS, DataArguments
 
 _NAME = "extra"
@@ -50,7 +51,7 @@ class ExtraImages:
     """
 
     dataset: ImageClassificationDataset
-    summary: str
+    summary: Sentence
     notes: list[str]
 
 
@@ -92,14 +93,15 @@ def load_extra(
     )
     check_same_size(own_images.store.image_shape, "train", prepared.store.image_shape, "extra_dataset")
     check_pixels(arguments, DecodedSplit(source.table, source.image_column, prepared), held_out)
-    labels, label_source = prepared.labels, "its own labels"
+    labels, label_source = prepared.labels, sentence("data.own_labels")
     notes = [f"skipped: {reason}" for reason in prepared.skipped]
     if labeler is not None:
         found = labeler.label(
             source.table, source.image_column, reader=source.reader, rows=prepared.rows, show_progress=show_progress
         )
-        labels, label_source = found.labels, f"labels by {_public_name(str(arguments.extra_pseudo_labeler))}"
-        notes.append(f"extra: {label_source}, mean confidence {found.mean_confidence:.3f}")
+        labels = found.labels
+        label_source = sentence("data.labels_by", labeler=_public_name(str(arguments.extra_pseudo_labeler)))
+        notes.append(f"extra: {worded(label_source)}, mean confidence {found.mean_confidence:.3f}")
     dataset = ImageClassificationDataset(
         prepared.store,
         labels,
@@ -111,9 +113,9 @@ def load_extra(
     return ExtraImages(dataset, _summary(arguments, len(dataset), label_source), notes)
 
 
-def _summary(arguments: DataArguments, images: int, label_source: str) -> str:
+def _summary(arguments: DataArguments, images: int, labels: Sentence) -> Sentence:
     name = _public_name(str(arguments.extra_dataset))
-    return f"{arguments.extra_fraction:.3g} of each batch from {images:,} extra images ({name}, {label_source})"
+    return sentence("data.extra_images", fraction=arguments.extra_fraction, images=images, name=name, labels=labels)
 
 
 def _public_name(place: str) -> str:

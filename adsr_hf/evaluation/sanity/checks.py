@@ -19,6 +19,7 @@ from adsr_hf.evaluation.sanity.gradients import RANDOM_DIRECTIONS, blind_images,
 from adsr_hf.evaluation.sanity.measurements import SQUARE_QUERIES, SQUARE_SMALLEST_SIDE, Probe
 from adsr_hf.evaluation.verdicts import SanityCheck
 from adsr_hf.networks.classifier import number_of_classes, pixels_to_logits
+from adsr_hf.records.sentences import sentence
 
 SANITY_IMAGES = 100
 _FEW_STEPS, _SOME_STEPS, _MANY_STEPS, _UNBOUNDED_STEPS = 10, 20, 100, 50
@@ -103,7 +104,7 @@ def verdicts(
             passes.finish(planned, before)
     passes.close()
     measured = {entry.name: entry for entry in found}
-    nothing_right = "No image is classified rightly without attack, so there is nothing to break."
+    nothing_right = sentence("sanity.nothing_right")
     return [measured.get(name) or decisions.not_applicable(name, nothing_right, len(pixels)) for name in names.CHECKS]
 
 
@@ -138,16 +139,15 @@ def _attack_checks(
     radii = list(dict.fromkeys(_scaled(threat, factor) for factor in (0.5, 1, 2)))
     by_radius = [probe.pgd(radius, _SOME_STEPS)[0] for radius in radii]
     some = by_radius[1]
+    places = [sentence("sanity.radius", threat=str(radius)) for radius in radii]
     few, _ = probe.pgd(threat, _FEW_STEPS)
     many, zero_share = probe.pgd(threat, _MANY_STEPS)
     margin, _ = probe.pgd(threat, _MANY_STEPS, loss="margin")
-    steps = [f"{count} steps" for count in (_FEW_STEPS, _SOME_STEPS, _MANY_STEPS)]
+    steps = [sentence("sanity.steps", count=count) for count in (_FEW_STEPS, _SOME_STEPS, _MANY_STEPS)]
     # An image that falls inside half the radius falls inside the radius.
     standing = torch.stack([by_radius[0], few, some, many, margin]).amax(0) <= 0
     return [
-        decisions.never_rises(
-            names.RISES_WITH_EPSILON, [str(radius) for radius in radii], [margins > 0 for margins in by_radius], total
-        ),
+        decisions.never_rises(names.RISES_WITH_EPSILON, places, [margins > 0 for margins in by_radius], total),
         decisions.never_rises(names.RISES_WITH_STEPS, steps, [margins > 0 for margins in (few, some, many)], total),
         decisions.beats_noise(few, probe.noise(threat), total),
         _square(probe, threat, standing, num_classes, only_square),
@@ -168,8 +168,9 @@ def _square(
     if only_square is not None:
         return decisions.square_adds_little(*only_square)
     if threat.norm == "L2" and min(probe.pixels.shape[2:]) < SQUARE_SMALLEST_SIDE:
-        why = f"Under L2 Square needs images of at least {SQUARE_SMALLEST_SIDE} pixels a side."
-        return decisions.not_applicable(names.SQUARE, why, len(probe))
+        return decisions.not_applicable(
+            names.SQUARE, sentence("sanity.square.small_images", side=SQUARE_SMALLEST_SIDE), len(probe)
+        )
     try:
         alone = probe.named("square", threat, standing, num_classes)
         verdict = decisions.square_adds_little(int(alone.sum()), len(probe))
@@ -178,8 +179,7 @@ def _square(
         # PGD gets stuck on a few images of an honest model too; these get the strongest white-box attack there is.
         found = probe.named("apgd-t", threat, alone, num_classes)
     except ImportError:
-        why = "Square needs pyautoattack; install it with: pip install 'adsr_hf[autoattack]'"
-        return decisions.not_applicable(names.SQUARE, why, len(probe))
+        return decisions.not_applicable(names.SQUARE, sentence("sanity.square.no_package"), len(probe))
     return decisions.square_adds_little(int((alone & ~found).sum()), len(probe))
 
 
@@ -187,8 +187,7 @@ def _transfer(
     probe: Probe, threat: ThreatModel, white_box: Tensor, undefended: LogitsFunction | None, total: int
 ) -> SanityCheck:
     if undefended is None:
-        why = "No undefended model of the same family was given to make images on."
-        return decisions.not_applicable(names.TRANSFER, why, total)
+        return decisions.not_applicable(names.TRANSFER, sentence("sanity.transfer.no_model"), total)
     transferred, _ = probe.pgd(threat, _SOME_STEPS, logits_fn=row_independent(with_gradient_path(undefended)))
     return decisions.transfer_is_weaker(white_box, transferred > 0, total)
 
@@ -197,8 +196,7 @@ def _unbounded(probe: Probe, total: int, num_classes: int, one_answer: bool) -> 
     # Linf 1 is the whole box, whatever the norm. From the image itself: a random start would break it by itself.
     margins, _ = probe.pgd(ThreatModel("Linf", 1.0), _UNBOUNDED_STEPS, random_start=False)
     if one_answer and not (margins > 0).any():
-        why = "The model gives the same answer to every image, so that no attack can change it."
-        return decisions.not_applicable(names.UNBOUNDED, why, total)
+        return decisions.not_applicable(names.UNBOUNDED, sentence("sanity.unbounded.one_answer"), total)
     return decisions.reaches_chance(margins > 0, total, num_classes)
 
 

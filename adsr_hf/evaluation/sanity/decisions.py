@@ -1,12 +1,14 @@
 """From what the sanity checks measured to their verdicts. Every accuracy is over all images, in [0, 1]."""
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from adsr_hf.evaluation import verdicts as names
-from adsr_hf.evaluation.verdicts import FAILURE_LEVEL, FEWEST_IMAGES, CheckOutcome, SanityCheck, exceeds
+from adsr_hf.evaluation.verdicts import FAILURE_LEVEL, FEWEST_IMAGES, SanityCheck, exceeds
+from adsr_hf.records.sentences import Recorded, Sentence, sentence, worded
 
 # What Square may gain, as a share of images: AutoAttack's own flag counts 0.2 points.
 SQUARE_ALLOWANCE = 0.002
@@ -20,12 +22,12 @@ SLOPE_TOLERANCE = 0.3
 CONVERGENCE_TOLERANCE = 0.25
 
 
-def not_applicable(name: str, why: str, images: int) -> SanityCheck:
+def not_applicable(name: str, why: Sentence, images: int) -> SanityCheck:
     """A check that could not be made, and why."""
     return SanityCheck(name, "not applicable", {"images": images}, why)
 
 
-def never_rises(name: str, settings: Sequence[str], broken: Sequence[Tensor], total: int) -> SanityCheck:
+def never_rises(name: str, settings: Sequence[Recorded], broken: Sequence[Tensor], total: int) -> SanityCheck:
     """Accuracy along attacks of growing strength: fails where a stronger one breaks fewer images than chance explains.
 
     Each neighbouring pair is compared on the images that only one of the two breaks, by McNemar's exact test,
@@ -42,13 +44,10 @@ def never_rises(name: str, settings: Sequence[str], broken: Sequence[Tensor], to
         lost = int((broken[weaker] & ~broken[stronger]).sum())
         gained = int((broken[stronger] & ~broken[weaker]).sum())
         rises.append(exceeds(lost, lost + gained, 0.5, FAILURE_LEVEL / (len(broken) - 1)))
-    trail = ", ".join(
-        f"{_percent(accuracy)} at {setting}" for accuracy, setting in zip(accuracies, settings, strict=True)
-    )
-    figures = {f"accuracy at {setting}": accuracy for setting, accuracy in zip(settings, accuracies, strict=True)}
-    words = f"Accuracy is {trail}"
-    words += ": a stronger attack breaks fewer images, so the attacks are stuck." if any(rises) else "."
-    return SanityCheck(name, _outcome(not any(rises)), figures | {"images": total}, words)
+    measured = list(zip(settings, accuracies, strict=True))
+    figures = {f"accuracy at {worded(setting)}": accuracy for setting, accuracy in measured}
+    trail = [sentence("sanity.accuracy_at", setting=setting, accuracy=accuracy) for setting, accuracy in measured]
+    return _decided(name, not any(rises), figures | {"images": total}, "sanity.stronger_attack", trail=trail)
 
 
 def reaches_chance(broken: Tensor, total: int, num_classes: int) -> SanityCheck:
@@ -56,9 +55,9 @@ def reaches_chance(broken: Tensor, total: int, num_classes: int) -> SanityCheck:
     right, chance = int((~broken).sum()), 1 / num_classes
     sane = not exceeds(right, total, chance)
     figures = {"accuracy": _share(right, total), "chance": chance, "images": total}
-    words = f"Under an attack without bounds accuracy is {_percent(figures['accuracy'])}; chance is {_percent(chance)}"
-    words += "." if sane else ": an attack that may change everything must do better, so the gradients mislead it."
-    return SanityCheck(names.UNBOUNDED, _outcome(sane), figures, words)
+    return _decided(
+        names.UNBOUNDED, sane, figures, "sanity.unbounded", accuracy=figures["accuracy"], chance=figures["chance"]
+    )
 
 
 def beats_noise(pgd: Tensor, noise: Tensor, total: int) -> SanityCheck:
@@ -80,9 +79,7 @@ def beats_noise(pgd: Tensor, noise: Tensor, total: int) -> SanityCheck:
     if len(pgd) < FEWEST_IMAGES:
         return not_applicable(names.RANDOM_NOISE, _too_few(len(pgd)), total)
     sane = exceeds(wins, wins + losses, 0.5)
-    words = f"PGD hurts more than random noise of the same size on {_percent(wins / len(pgd))} of the images"
-    words += "." if sane else ": it should on nearly all, so its gradients lead nowhere."
-    return SanityCheck(names.RANDOM_NOISE, _outcome(sane), figures, words)
+    return _decided(names.RANDOM_NOISE, sane, figures, "sanity.noise", share=wins / len(pgd))
 
 
 def square_adds_little(only_square: int, attacked: int) -> SanityCheck:
@@ -97,12 +94,10 @@ def square_adds_little(only_square: int, attacked: int) -> SanityCheck:
         attacked: images that were attacked.
     """
     if attacked == 0:
-        return not_applicable(names.SQUARE, "No image was attacked.", attacked)
+        return not_applicable(names.SQUARE, sentence("sanity.square.none_attacked"), attacked)
     sane = not exceeds(only_square, attacked, SQUARE_ALLOWANCE)
     figures = {"broken by square alone": float(only_square), "share": only_square / attacked, "images": attacked}
-    words = f"Square breaks {only_square} of {attacked} images that every white-box attack left standing"
-    words += "." if sane else ": an attack that sees no gradient finds what gradients miss, so they mislead."
-    return SanityCheck(names.SQUARE, _outcome(sane), figures, words)
+    return _decided(names.SQUARE, sane, figures, "sanity.square", broken=only_square, images=attacked)
 
 
 def gradients_exist(blind: Tensor, zero_share: float) -> SanityCheck:
@@ -117,9 +112,7 @@ def gradients_exist(blind: Tensor, zero_share: float) -> SanityCheck:
     sane = not exceeds(int(blind.sum()), len(blind), ZERO_ALLOWANCE)
     share = _share(int(blind.sum()), len(blind))
     figures = {"images without gradient": share, "zero entries under pgd": round(zero_share, 4), "images": len(blind)}
-    words = f"The loss has no gradient at all on {_percent(share)} of the images"
-    words += "." if sane else ": there PGD is blind, and their accuracy is not robust accuracy."
-    return SanityCheck(names.ZERO_GRADIENT, _outcome(sane), figures, words)
+    return _decided(names.ZERO_GRADIENT, sane, figures, "sanity.gradient", share=share)
 
 
 def deterministic(first: Tensor, second: Tensor) -> SanityCheck:
@@ -133,9 +126,7 @@ def deterministic(first: Tensor, second: Tensor) -> SanityCheck:
     flips = int((first.argmax(1) != second.argmax(1)).sum())
     sane = relative <= FORWARD_TOLERANCE
     figures = {"largest difference": largest, "changed predictions": float(flips), "images": len(first)}
-    words = f"Two forward passes differ by {largest:.2g} at most"
-    words += "." if sane else f" and in {flips} predictions: the model is random, so attack its average instead."
-    return SanityCheck(names.DETERMINISTIC, _outcome(sane), figures, words)
+    return _decided(names.DETERMINISTIC, sane, figures, "sanity.two_passes", difference=largest, flips=flips)
 
 
 def gradients_hold(unusable: Tensor, random: Tensor | None, along: Tensor | None) -> SanityCheck:
@@ -150,30 +141,19 @@ def gradients_hold(unusable: Tensor, random: Tensor | None, along: Tensor | None
     """
     images = len(unusable)
     share = _share(int(unusable.sum()), images)
+    figures: dict[str, float] = {"images without usable gradient": share, "images": images}
     if exceeds(int(unusable.sum()), images, ZERO_ALLOWANCE):
-        figures = {"images without usable gradient": share, "images": images}
-        words = f"The logits have no usable gradient on {_percent(share)} of the images: a layer blocks it."
-        return SanityCheck(names.GRADIENT_BLOCKING, "fail", figures, words)
-    too_coarse = "Gradients exist; the model is in half precision, too coarse to compare them with small steps."
+        return SanityCheck(names.GRADIENT_BLOCKING, "fail", figures, sentence("sanity.slopes.blocked", share=share))
     if random is None or along is None or images < FEWEST_IMAGES:
-        words = _too_few(images) if images < FEWEST_IMAGES else too_coarse
-        return SanityCheck(
-            names.GRADIENT_BLOCKING,
-            "not applicable",
-            {"images without usable gradient": share, "images": images},
-            words,
-        )
+        why = _too_few(images) if images < FEWEST_IMAGES else sentence("sanity.slopes.half_precision")
+        return SanityCheck(names.GRADIENT_BLOCKING, "not applicable", figures, why)
     medians = float(random.median()), float(along.median())
     sane = max(medians) <= SLOPE_TOLERANCE
-    figures = {
-        "images without usable gradient": share,
+    figures |= {
         "median disagreement along random directions": medians[0],
         "median disagreement along the gradient": medians[1],
-        "images": images,
     }
-    words = f"Gradients and small steps disagree by {_percent(max(medians))} in the median"
-    words += "." if sane else ": the gradient is not that of the model, as with rounding or noise inside it."
-    return SanityCheck(names.GRADIENT_BLOCKING, _outcome(sane), figures, words)
+    return _decided(names.GRADIENT_BLOCKING, sane, figures, "sanity.slopes", share=max(medians))
 
 
 def converged(clean: Tensor, few_steps: Tensor, many_steps: Tensor) -> SanityCheck:
@@ -187,13 +167,11 @@ def converged(clean: Tensor, few_steps: Tensor, many_steps: Tensor) -> SanityChe
     start, short, long = (float(margins.clamp(max=0).sum()) for margins in (clean, few_steps, many_steps))
     images = len(clean)
     if not long - start > 1e-6 * abs(start):
-        return not_applicable(names.CONVERGED, "The attack raises the loss on no image, so nothing converges.", images)
+        return not_applicable(names.CONVERGED, sentence("sanity.converged.no_gain"), images)
     left = (long - short) / (long - start)
     sane = left <= CONVERGENCE_TOLERANCE
     figures = {"share of the loss gained after step 10": left, "images": images}
-    words = f"Of the loss that 100 steps gain, 10 steps miss {_percent(max(0.0, left))}"
-    words += "." if sane else ": it has not converged, so attack with more steps before trusting the accuracy."
-    return SanityCheck(names.CONVERGED, _outcome(sane), figures, words)
+    return _decided(names.CONVERGED, sane, figures, "sanity.converged", share=max(0.0, left))
 
 
 def transfer_is_weaker(white_box: Tensor, transferred: Tensor, total: int) -> SanityCheck:
@@ -204,25 +182,20 @@ def transfer_is_weaker(white_box: Tensor, transferred: Tensor, total: int) -> Sa
     """
     lost, gained = int((transferred & ~white_box).sum()), int((white_box & ~transferred).sum())
     sane = not exceeds(lost, lost + gained, 0.5)
-    accuracies = [_share(int((~mask).sum()), total) for mask in (white_box, transferred)]
-    figures = {"accuracy white-box": accuracies[0], "accuracy under transfer": accuracies[1], "images": total}
-    words = f"Accuracy is {_percent(accuracies[1])} under images made on an undefended model and "
-    words += f"{_percent(accuracies[0])} under its own"
-    words += "." if sane else ": a stranger's gradients hurt more than its own, so its own mislead."
-    return SanityCheck(names.TRANSFER, _outcome(sane), figures, words)
+    direct, indirect = (_share(int((~mask).sum()), total) for mask in (white_box, transferred))
+    figures = {"accuracy white-box": direct, "accuracy under transfer": indirect, "images": total}
+    return _decided(names.TRANSFER, sane, figures, "sanity.transfer", transferred=indirect, white_box=direct)
 
 
-def _outcome(sane: bool) -> CheckOutcome:
-    return "pass" if sane else "fail"
+def _decided(name: str, sane: bool, figures: dict[str, float], topic: str, **values: Any) -> SanityCheck:
+    """A check that was made; its words are those of the topic for a check that passes, or for one that fails."""
+    outcome: Literal["pass", "fail"] = "pass" if sane else "fail"
+    return SanityCheck(name, outcome, figures, sentence(f"{topic}.{outcome}", **values))
 
 
-def _too_few(images: int) -> str:
-    return f"{images} rightly classified images are too few; {FEWEST_IMAGES} are needed."
+def _too_few(images: int) -> Sentence:
+    return sentence("sanity.too_few", images=images, needed=FEWEST_IMAGES)
 
 
 def _share(count: int, total: int) -> float:
     return count / total
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"

@@ -79,8 +79,10 @@ def _data(run: dict[str, Any], texts: Texts) -> Html:
     sizes = [f"{texts(f'split.{name}')} {count:,}" for name in _SPLITS if (count := run["images"].get(name))]
     name = Path(run["data"]["dataset"]).name
     sizes_in_words = texts("trained.data_sizes", name=name, sizes=texts("list.comma").join(sizes))
-    # The summary leads with what stands here already.
-    treated = [recorded(part, texts) for part in run["data_summary"].split("; ")[1:]]
+    summary = run["data_summary"]
+    # Earlier versions recorded one line. Each leads with what stands here already.
+    parts = summary.split("; ") if isinstance(summary, str) else summary
+    treated = [recorded(part, texts) for part in parts[1:]]
     return joined([sizes_in_words, *(piece for part in treated for piece in (texts("list.comma"), part))])
 
 

@@ -1,6 +1,6 @@
 """How far the figures can be trusted, and what they do not say."""
 
-from adsr_hf.report.markup import Html, bullets, element, joined
+from adsr_hf.report.markup import Html, bullets, element
 from adsr_hf.report.report_data import ReportData
 from adsr_hf.report.sections.overview import STANDARD_ATTACKS
 from adsr_hf.report.wording import recorded
@@ -16,9 +16,11 @@ def trust(data: ReportData) -> Html:
         keys.append("noise")
     if any(arm.summary["data"]["split"] == "validation" for arm in data.arms):
         keys.append("validation")
-    notes = dict.fromkeys(note for _, _, member in data.members for note in member.records.summary["notes"])
+    notes = dict.fromkeys(
+        recorded(note, texts) for _, _, member in data.members for note in member.records.summary["notes"]
+    )
     return element(
         "section",
         element("h2", texts("trust.title")),
-        bullets([*(texts(f"trust.{key}") for key in keys), *(joined([recorded(note, texts)]) for note in notes)]),
+        bullets([*(texts(f"trust.{key}") for key in keys), *notes]),
     )

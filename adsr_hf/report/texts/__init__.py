@@ -1,10 +1,11 @@
 """Every visible word of the page, by language. Imports nothing heavy."""
 
-import re
 from importlib.resources import files
 from typing import Any
 
 import yaml
+
+from adsr_hf.records.sentences import Recorded, english_sentences, worded
 
 LANGUAGES = ("en", "ja")
 
@@ -23,8 +24,7 @@ class Texts:
         if language not in LANGUAGES:
             raise ValueError(f"language={language!r} is not there; choose one of {', '.join(LANGUAGES)}")
         self.language = language
-        self._texts: dict[str, str] = _read(f"{language}.yaml")
-        self._recorded: list[tuple[str, str]] = [] if language == "en" else _read(f"{language}_recorded.yaml")
+        self._texts = _read(language) | (english_sentences() if language == "en" else {})
 
     def __call__(self, key: str, **values: Any) -> str:
         """The text of that name, with ``{placeholders}`` filled in."""
@@ -33,22 +33,11 @@ class Texts:
     def __contains__(self, key: str) -> bool:
         return key in self._texts
 
-    def recorded(self, words: str) -> str | None:
-        """A sentence that a record holds in English, in this language; None where no translation is known."""
-        if self.language == "en":
-            return words
-        for pattern, translation in self._recorded:
-            match = re.fullmatch(pattern, words, flags=re.DOTALL)
-            if match:
-                return translation.format(**{name: self._terms(text) for name, text in match.groupdict().items()})
-        return None
-
-    def _terms(self, text: str) -> str:
-        """A list of terms that have a translation, such as ``"12 greyscale, 3 RGBA"``; anything else as it is."""
-        translated = [self.recorded(part) for part in text.split(", ")]
-        terms = [term for term in translated if term is not None]
-        return self("list.comma").join(terms) if len(terms) == len(translated) else text
+    def recorded(self, words: Recorded) -> str:
+        """A sentence from a record; the English of an earlier version's record as it is."""
+        return worded(words, self._texts, self("list.comma"))
 
 
-def _read(name: str) -> Any:
-    return yaml.safe_load((files(__package__) / name).read_text(encoding="utf-8"))
+def _read(language: str) -> dict[str, str]:
+    texts: dict[str, str] = yaml.safe_load((files(__package__) / f"{language}.yaml").read_text(encoding="utf-8"))
+    return texts
