@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adsr_hf.settings.attack_schedule import AttackScheduleArguments
-from adsr_hf.settings.checks import at_least, in_range, one_of, radius
-from adsr_hf.settings.radius import Radius
+from adsr_hf.settings.checks import at_least, one_of, radius
+from adsr_hf.settings.radius import Radius, check_radius
 from adsr_hf.settings.setting import setting
 
 # With this much of an Linf radius every image can be turned into the same grey one.
@@ -103,12 +103,7 @@ class AttackArguments(AttackScheduleArguments):
         self.check_attack_schedule(epsilon=float(self.epsilon))
 
     def _check_radius(self) -> None:
-        in_range("epsilon", self.epsilon, low=0, fix="write a radius such as 8/255")
-        if self.norm == "Linf" and self.epsilon > 1:
-            raise ValueError(
-                f"epsilon={self.epsilon:g} is above 1, but pixels lie in [0, 1]; if you meant {self.epsilon:g} grey "
-                f"levels, write epsilon={self.epsilon:g}/255"
-            )
+        check_radius(self.norm, float(self.epsilon))
         if self.norm == "Linf" and self.epsilon >= _ALL_GREY:
             raise ValueError(
                 f"epsilon={self.epsilon:g} lets an attacker turn every image into the same grey one, so that nothing "

@@ -53,6 +53,7 @@ def record(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results" / "table.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_trains_attacks_and_tells(data: str, tmp_path: Path) -> None:
     words = ("--networks", "vit_t", "--runs", "adr")
     assert command(data, tmp_path, *words) == DONE

@@ -107,7 +107,7 @@ def test_no_seed_norm_or_radius_alarms_for_an_honest_defended_model(
     assert outcomes(found, "not applicable") == {names.TRANSFER}
 
 
-@pytest.mark.parametrize("epsilon", [0.15, 0.6, 1.0])
+@pytest.mark.parametrize("epsilon", [0.15, *(pytest.param(large, marks=pytest.mark.slow) for large in (0.6, 1.0))])
 def test_an_honest_model_without_a_defence_passes_also_at_zero_accuracy(epsilon: float) -> None:
     found = check(model_of("cnn", defended=False), images(1), threat=ThreatModel("Linf", epsilon))
     assert outcomes(found, "fail") == set(), [worded(one.words) for one in found.values() if one.outcome == "fail"]
@@ -148,7 +148,10 @@ MASKINGS = {
 }
 
 
-@pytest.mark.parametrize("name", MASKINGS)
+# "quantised" has no gradient either.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "detached" else []) for name in MASKINGS]
+)
 def test_a_model_that_masks_its_gradients_is_caught(name: str) -> None:
     masking = MASKINGS[name]
     model = Masked(model_of("cnn"), before=masking.before, after=masking.after)

@@ -56,7 +56,9 @@ def weights(model: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 37, 500])
+@pytest.mark.parametrize(
+    "batch_size", [pytest.param(1, marks=pytest.mark.slow), 37, pytest.param(500, marks=pytest.mark.slow)]
+)
 def test_records_do_not_depend_on_the_batch_size(
     model: torch.nn.Module, records: EvaluationRecords, batch_size: int
 ) -> None:

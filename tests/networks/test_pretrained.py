@@ -104,7 +104,7 @@ def with_own_code(checkpoint: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     "words",
     [
-        ["evaluate", "{model}", "--dataset", "digits", "--threat", "Linf 8/255"],
+        pytest.param(["evaluate", "{model}", "--dataset", "digits", "--threat", "Linf 8/255"], marks=pytest.mark.slow),
         ["train", "--model", "{model}", "--dataset", "digits", "--max_steps", "1"],
     ],
     ids=["evaluate", "train"],

@@ -127,7 +127,9 @@ def script(
     return trainer, metrics, trainer.predict(data["test"])
 
 
-@pytest.mark.parametrize("transform_in_place", [False, True], ids=["with_transform", "set_transform"])
+@pytest.mark.parametrize(
+    "transform_in_place", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["with_transform", "set_transform"]
+)
 def test_only_two_class_names_change(
     tmp_path: Path, pictures: list[Image.Image], checkpoint: Path, transform_in_place: bool
 ) -> None:
