@@ -80,7 +80,7 @@ def test_python_dash_m_is_the_command() -> None:
         (["train"], 2, "needs a recipe"),
         (["train", "none.yaml"], 2, "recipe none.yaml does not exist"),
         (["train", DIGITS, "--epsilom", "1"], 2, "did you mean 'epsilon'"),
-        (["train", DIGITS, "--epsilon", "8"], 1, "write epsilon=8/255"),
+        (["train", DIGITS, "--epsilon", "8"], 1, "write 8/255"),
         (["train", DIGITS, "--epsilon", "-0.1"], 1, "epsilon=-0.1 must be"),
         (["train", DIGITS, "--epsilon", "0"], 1, "nothing to attack"),
         (["train", DIGITS, "--epsilon", "0.5"], 1, "stay below 0.5 for Linf"),
