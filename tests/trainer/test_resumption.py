@@ -36,7 +36,7 @@ CASES = {
 
 
 # Workers that last for the whole run take seconds to go.
-# Each repeats what a quicker case shows too.
+# "augmentation in a worker" continues the same augmentation as "augmentation" does.
 SLOW = {"augmentation", "augmentation in a lasting worker"}
 
 
